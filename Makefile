@@ -26,7 +26,7 @@ define install
 	@if [ -e $(VENV) ] && ! $(BIN)/python -c $(IS_NEW_ENOUGH) 2>/dev/null; then \
 		echo "$(VENV) has no working Python 3.11 or newer; starting anew."; rm -rf $(VENV); fi
 	@$(PYTHON) -c $(IS_NEW_ENOUGH) 2>/dev/null || { \
-		echo "Motet needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo 'not there')." >&2; \
+		echo "Motet needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not there')." >&2; \
 		echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@mkdir -p $(VENV) && touch $(VENV)/.unfinished && rm -f $(VENV)/.ready-*
 	@[ -x $(BIN)/pip ] || { echo "Creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
