@@ -63,7 +63,7 @@ test: lint types ## everything that has to pass: lint, types, tests (ARGS="..." 
 lint: $(VENV)/.ready-dev ## ruff, formatting, the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(VENV)/.ready-dev ## mypy and pyright, both strict
 	$(BIN)/mypy
