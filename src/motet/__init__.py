@@ -1,5 +1,69 @@
-"""Write, compose and serve model inference services."""
+"""Motet: write models as typed services, bind them into a graph, and run the same program inline, locally or on a cluster."""
 
 from motet._version import __version__
+from motet.calls import Call, Stream
+from motet.context import Context, injected
+from motet.errors import (
+    CallCancelled,
+    DeadlineExceeded,
+    DefinitionError,
+    HTTPError,
+    InvalidInput,
+    InvalidOutput,
+    MotetError,
+    NotFound,
+    Overloaded,
+    RefExpired,
+    RemoteError,
+    ReplicaDied,
+    ShuttingDown,
+    StartError,
+    Unavailable,
+    UsageError,
+)
+from motet.faces import Failed
+from motet.graph import replace_service as replace
+from motet.options import Assets, Autoscale, CallOptions, Config, Environment, Image, Resources
+from motet.running import Running, delete, run, status
+from motet.service import Service, batched, depends, endpoint
 
-__all__ = ["__version__"]
+__all__ = [
+    "Assets",
+    "Autoscale",
+    "Call",
+    "CallCancelled",
+    "CallOptions",
+    "Config",
+    "Context",
+    "DeadlineExceeded",
+    "DefinitionError",
+    "Environment",
+    "Failed",
+    "HTTPError",
+    "Image",
+    "InvalidInput",
+    "InvalidOutput",
+    "MotetError",
+    "NotFound",
+    "Overloaded",
+    "RefExpired",
+    "RemoteError",
+    "ReplicaDied",
+    "Resources",
+    "Running",
+    "Service",
+    "ShuttingDown",
+    "StartError",
+    "Stream",
+    "Unavailable",
+    "UsageError",
+    "__version__",
+    "batched",
+    "delete",
+    "depends",
+    "endpoint",
+    "injected",
+    "replace",
+    "run",
+    "status",
+]

@@ -1,0 +1,221 @@
+"""Nodes: service classes bound to constructor arguments and options, not yet running."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from motet import check, schema
+from motet.definitions import ServiceDefinition, bindable_parameters
+from motet.errors import DefinitionError, Fault, UsageError
+from motet.options import CallOptions, Config, user_place
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A service bound to its constructor arguments and options. Statically it has the type of the service's class."""
+
+    definition: ServiceDefinition
+    arguments: Mapping[str, object]
+    config: Config
+    name: str | None
+    place: str
+
+    def options(self, **changes: Any) -> Node:
+        """Return a copy with other options; `name=` names the node.
+
+        Raises:
+            DefinitionError: an option is unknown or its value is wrong.
+        """
+        place = user_place(2)
+        name = changes.pop("name", self.name)
+        if name is not None and not (isinstance(name, str) and name and set(name) <= _NAME_CHARACTERS):
+            raise DefinitionError(
+                [
+                    Fault(
+                        place=place,
+                        subject=self.definition.name,
+                        message="a node can't have this name",
+                        found=repr(name),
+                        instead="letters, digits, '-' and '_'",
+                    )
+                ]
+            )
+        if "retries" in changes:
+            raise DefinitionError(
+                [
+                    Fault(
+                        place=place,
+                        subject=self.definition.name,
+                        message="`retries` belongs to a call or an edge",
+                        instead="motet.depends(node, retries=...)",
+                    )
+                ]
+            )
+        return replace(self, config=self.config.override(changes, place=place), name=name)
+
+    def __getattr__(self, name: str) -> Any:
+        """Explain that endpoints can be called only once the app runs."""
+        if not name.startswith("__") and name in self.definition.endpoints:
+            raise UsageError(
+                f"{self.definition.name}.{name} was called on a node that is bound but not running",
+                where=user_place(2),
+                instead="with motet.run(app) as service: service." + name + "(...)",
+            )
+        raise AttributeError(f"{self.definition.name} has no endpoint {name!r}")
+
+    def __repr__(self) -> str:
+        """Return the class and, if given, the name."""
+        return f"<Node {self.definition.name}{f' named {self.name}' if self.name else ''}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A dependency with options of its own, made by `depends`."""
+
+    node: Node
+    options: CallOptions
+
+
+def map_nodes(value: object, change: Callable[[Node, CallOptions], object]) -> object:
+    """Return `value` with each node in it, also in lists, tuples and dicts, replaced by what `change` returns."""
+    if isinstance(value, Node):
+        return change(value, CallOptions())
+    if isinstance(value, Edge):
+        return change(value.node, value.options)
+    if type(value) in (list, tuple):
+        return type(value)(map_nodes(item, change) for item in cast("Sequence[object]", value))  # type: ignore[call-arg]
+    if type(value) is dict:
+        return {key: map_nodes(item, change) for key, item in value.items()}
+    return value
+
+
+def has_nodes(value: object) -> bool:
+    """Whether a node is somewhere in `value`."""
+    found = False
+
+    def note(node: Node, _: CallOptions) -> object:
+        nonlocal found
+        found = True
+        return node
+
+    map_nodes(value, note)
+    return found
+
+
+def bind_node(definition: ServiceDefinition, args: Sequence[object], kwargs: Mapping[str, object], *, place: str) -> Node:
+    """Bind a class to arguments, after checking both.
+
+    Raises:
+        DefinitionError: with all faults of the class and of the arguments.
+    """
+    faults = check.service_faults(definition, final=True)
+    parameters = bindable_parameters(definition)
+    signature = inspect.Signature(list(parameters.values()))
+    arguments: dict[str, object] = {}
+    bound = signature.bind_partial()
+    problem: str | None = None
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        problem = str(error)
+    if problem is not None:
+        faults.append(
+            Fault(
+                place=place,
+                subject=f"{definition.name}.bind",
+                message=f"the arguments don't fit the constructor: {problem}",
+                found=_call_text(args, kwargs),
+                instead=f"{definition.name}.bind{_signature_text(parameters)}",
+            )
+        )
+    else:
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            spread = parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            arguments[name] = value
+            if not spread and (name in _given(signature, args, kwargs) or has_nodes(value)):
+                faults += _argument_faults(definition, name, value, place)
+    check.report(faults)
+    return Node(definition=definition, arguments=arguments, config=definition.config, name=None, place=place)
+
+
+def _given(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]) -> Mapping[str, object]:
+    return signature.bind_partial(*args, **kwargs).arguments
+
+
+def _argument_faults(definition: ServiceDefinition, name: str, value: object, place: str) -> list[Fault]:
+    annotation = check.constructor_hints(definition).get(name)
+    if annotation is None:
+        return []
+    subject = f"{definition.name}.bind"
+    node = value.node if isinstance(value, Edge) else value
+    if isinstance(node, Node):
+        return _dependency_faults(annotation, node, name, subject, place)
+    if isinstance(annotation, type) and "__motet_definition__" in vars(annotation):
+        return [
+            Fault(
+                place=place,
+                subject=subject,
+                message=f"`{name}` must be a bound {annotation.__name__}",
+                found=schema.shown(value),
+                instead=f"{name}={annotation.__name__}.bind(...)",
+            )
+        ]
+    if has_nodes(value) or check.unserializable(annotation) is not None:
+        return []  # nodes inside containers and types that pydantic doesn't know are the constructor's own business
+    try:
+        schema.adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        return [
+            Fault(
+                place=place,
+                subject=subject,
+                message=f"`{'.'.join([name, *map(str, p['loc'])])}`: {p['msg']}",
+                found=schema.shown(p["input"]),
+                instead=f"{name}: {check.type_name(annotation)}",
+            )
+            for p in error.errors()
+        ]
+    return []
+
+
+def _dependency_faults(annotation: Any, node: Node, name: str, subject: str, place: str) -> list[Fault]:
+    cls = node.definition.cls
+    if check.is_protocol(annotation):
+        missing = [m for m in dir(annotation) if not m.startswith("_") and m not in node.definition.endpoints]
+        if missing:
+            return [
+                Fault(
+                    place=place,
+                    subject=subject,
+                    message=f"`{name}` must offer {annotation.__name__}",
+                    found=f"{cls.__name__} without " + ", ".join(missing),
+                    instead="a service with these endpoints",
+                )
+            ]
+    elif isinstance(annotation, type) and annotation is not object and not issubclass(cls, annotation):
+        return [
+            Fault(
+                place=place,
+                subject=subject,
+                message=f"`{name}` must be a {annotation.__name__}",
+                found=f"{cls.__name__}.bind(...)",
+                instead=f"{annotation.__name__}.bind(...)",
+            )
+        ]
+    return []
+
+
+def _signature_text(parameters: Mapping[str, inspect.Parameter]) -> str:
+    return str(inspect.Signature(list(parameters.values())))
+
+
+def _call_text(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+    return "bind(" + ", ".join([schema.shown(a) for a in args] + [f"{k}={schema.shown(v)}" for k, v in kwargs.items()]) + ")"

@@ -1,0 +1,294 @@
+"""What is wrong with a service class: all faults at once, each with its place, what was found and what to write instead."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import inspect
+import typing
+from collections import abc
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin
+
+from pydantic.errors import PydanticUserError
+
+from motet import schema
+from motet.context import Context, injected
+from motet.definitions import EndpointDefinition, ServiceDefinition, bindable_parameters
+from motet.errors import DefinitionError, Fault
+from motet.options import Config, user_place
+
+HOOKS = ("start", "stop", "health", "reconfigure", "preload")
+RESERVED = (*HOOKS, "bind", "options", "config")
+_ASYNC_ITERATORS = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+
+_collector: contextvars.ContextVar[list[Fault] | None] = contextvars.ContextVar("motet_faults", default=None)
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[list[Fault]]:
+    """Collect faults instead of raising at the first faulty class, so that a whole file is reported at once."""
+    faults: list[Fault] = []
+    token = _collector.set(faults)
+    try:
+        yield faults
+    finally:
+        _collector.reset(token)
+
+
+def report(faults: list[Fault]) -> None:
+    """Raise the faults together, or hand them to whoever is `collecting`."""
+    if not faults:
+        return
+    collected = _collector.get()
+    if collected is None:
+        raise DefinitionError(faults)
+    collected.extend(fault for fault in faults if fault not in collected)
+
+
+def class_place(cls: type) -> str:
+    """Return `file:line` of the class statement that is being executed."""
+    place = user_place(2)
+    file = getattr(inspect.getmodule(cls), "__file__", None)
+    return place if file is None or place.startswith(file) else f"{file}:{getattr(cls, '__firstlineno__', 0)}"
+
+
+def service_faults(definition: ServiceDefinition, *, final: bool) -> list[Fault]:
+    """Return everything wrong with a service class.
+
+    Args:
+        definition: the class as read.
+        final: whether annotations must resolve now (when the class is bound) or may still wait (when it is defined).
+    """
+    faults = _config_faults(definition) + _hook_faults(definition) + _constructor_faults(definition)
+    for endpoint in definition.endpoints.values():
+        faults += endpoint_faults(definition, endpoint, final=final)
+    if final and not definition.endpoints:
+        faults.append(
+            Fault(
+                place=definition.place,
+                subject=definition.name,
+                message="the service has no endpoint",
+                instead="decorate a method with @motet.endpoint",
+            )
+        )
+    return faults
+
+
+def _config_faults(definition: ServiceDefinition) -> list[Fault]:
+    config = getattr(definition.cls, "config", None)
+    if isinstance(config, Config):
+        return []
+    return [
+        Fault(
+            place=definition.place,
+            subject=definition.name,
+            message="`config` is no motet.Config",
+            found=schema.shown(config),
+            instead="config = motet.Config(...)",
+        )
+    ]
+
+
+def _hook_faults(definition: ServiceDefinition) -> list[Fault]:
+    faults: list[Fault] = []
+    for name in ("start", "stop"):
+        hook = getattr(definition.cls, name, None)
+        if hook is not None and name not in definition.endpoints and not inspect.iscoroutinefunction(hook):
+            faults.append(
+                Fault(
+                    place=definition.place,
+                    subject=f"{definition.name}.{name}",
+                    message=f"the hook `{name}` isn't async",
+                    found=f"def {name}",
+                    instead=f"async def {name}(self) -> None",
+                )
+            )
+    return faults
+
+
+def _constructor_faults(definition: ServiceDefinition) -> list[Fault]:
+    faults: list[Fault] = []
+    place = definition.place
+    for name, parameter in definition.parameters.items():
+        subject = f"{definition.name}.__init__"
+        if parameter.annotation is parameter.empty:
+            faults.append(
+                Fault(
+                    place=place,
+                    subject=subject,
+                    message=f"parameter `{name}` has no annotation",
+                    found=str(parameter),
+                    instead=f"{name}: <type>",
+                )
+            )
+        elif parameter.default is injected and parameter.annotation not in (Context, "Context", "motet.Context"):
+            faults.append(
+                Fault(
+                    place=place,
+                    subject=subject,
+                    message=f"parameter `{name}` is injected but no Context",
+                    found=str(parameter),
+                    instead=f"{name}: motet.Context = motet.injected",
+                )
+            )
+    return faults
+
+
+def endpoint_faults(definition: ServiceDefinition, endpoint: EndpointDefinition, *, final: bool) -> list[Fault]:
+    """Return everything wrong with one endpoint."""
+    subject = f"{definition.name}.{endpoint.name}"
+
+    def fault(message: str, found: str | None = None, instead: str | None = None) -> Fault:
+        return Fault(place=endpoint.place, subject=subject, message=message, found=found, instead=instead)
+
+    faults: list[Fault] = []
+    if endpoint.name in RESERVED or (endpoint.name.startswith("_") and endpoint.name != "__call__"):
+        faults.append(fault(f"`{endpoint.name}` can't be the name of an endpoint", instead="another name; hooks aren't endpoints"))
+    faults += _option_faults(endpoint, fault)
+    unannotated = _annotation_faults(endpoint, fault)
+    if unannotated:
+        return faults + unannotated
+    try:
+        hints = schema.hints_of(endpoint.function, definition.cls)
+    except schema.UnresolvedAnnotation as error:
+        if final:
+            faults.append(fault(f"an annotation can't be resolved: {error}", instead="a name that is defined or imported in the module"))
+        return faults
+    shape = _return_faults(endpoint, hints, fault) + (_batch_faults(endpoint, hints, fault) if endpoint.batching else [])
+    return faults + shape + ([] if shape else _type_faults(endpoint, hints, fault))
+
+
+_FaultMaker = Callable[..., Fault]
+
+
+def _option_faults(endpoint: EndpointDefinition, fault: _FaultMaker) -> list[Fault]:
+    faults: list[Fault] = []
+    if isinstance(endpoint.timeout, int | float) and endpoint.timeout <= 0:
+        faults.append(fault("`timeout` must be over 0 seconds", found=repr(endpoint.timeout), instead="timeout=60, or None for no limit"))
+    if endpoint.batching is not None:
+        if endpoint.batching.max_size < 1:
+            faults.append(fault("`max_size` must be 1 or more", found=repr(endpoint.batching.max_size), instead="max_size=32"))
+        if endpoint.batching.max_wait < 0:
+            faults.append(fault("`max_wait` must be 0 seconds or more", found=repr(endpoint.batching.max_wait), instead="max_wait=0.005"))
+    return faults
+
+
+def _annotation_faults(endpoint: EndpointDefinition, fault: _FaultMaker) -> list[Fault]:
+    faults: list[Fault] = []
+    for name, parameter in endpoint.signature.parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            faults.append(
+                fault(
+                    f"parameter `{parameter}` takes any number of arguments",
+                    found=str(parameter),
+                    instead="one annotated parameter for each argument, or a list or model",
+                )
+            )
+        elif parameter.annotation is parameter.empty:
+            faults.append(fault(f"parameter `{name}` has no annotation", found=str(parameter), instead=f"{name}: <type>"))
+    if endpoint.signature.return_annotation is inspect.Signature.empty:
+        faults.append(
+            fault("the return value has no annotation", found=f"def {endpoint.name}{endpoint.signature}", instead="-> <type>, or -> None")
+        )
+    return faults
+
+
+def _return_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
+    returns = hints.get("return")
+    origin = get_origin(returns) or returns
+    iterates = origin in schema.ITERATORS
+    found = f"-> {type_name(returns)}"
+    if endpoint.kind == "unary":
+        if iterates and origin is not abc.Iterable:
+            return [
+                fault(
+                    "the annotation promises a stream, but the body has no `yield`",
+                    found=found,
+                    instead="`yield` the items, or return a list",
+                )
+            ]
+        return []
+    wanted = "AsyncIterator" if endpoint.is_async else "Iterator"
+    if endpoint.batching is not None:
+        return [fault("a batched endpoint can't be a generator", found=found, instead="return a list with one result for each item")]
+    if not iterates or (origin in _ASYNC_ITERATORS) is not endpoint.is_async:
+        item = type_name(returns) if not iterates else type_name((get_args(returns) or (Any,))[0])
+        return [fault("the body yields, but the annotation is no matching iterator", found=found, instead=f"-> {wanted}[{item}]")]
+    if not get_args(returns):
+        return [fault("the annotation doesn't say what the stream yields", found=found, instead=f"-> {wanted}[<type>]")]
+    return []
+
+
+def _batch_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
+    faults: list[Fault] = []
+    names = list(endpoint.signature.parameters)
+    if len(names) != 1:
+        return [
+            fault(
+                f"a batched endpoint takes exactly one list, this takes {len(names)} parameters",
+                found=f"def {endpoint.name}{endpoint.signature}",
+                instead=f"def {endpoint.name}(self, items: list[X]) -> list[R]",
+            )
+        ]
+    for label, annotation, example in (
+        (f"parameter `{names[0]}`", hints[names[0]], f"{names[0]}: list[X]"),
+        ("the return value", hints["return"], "-> list[R]"),
+    ):
+        if get_origin(annotation) is not list:
+            faults.append(fault(f"{label} of a batched endpoint must be a list", found=type_name(annotation), instead=example))
+    return faults
+
+
+def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
+    faults: list[Fault] = []
+    checked = {f"parameter `{name}`": annotation for name, annotation in schema.parameter_annotations(endpoint, hints).items()}
+    checked["the return value"] = schema.item_annotation(endpoint, hints["return"])
+    for label, annotation in checked.items():
+        if (reason := unserializable(annotation)) is not None:
+            faults.append(
+                fault(
+                    f"{label} can't be sent to another process: {reason}",
+                    found=type_name(annotation),
+                    instead="a type that pydantic validates (str, list, BaseModel, dataclass, ...), bytes, array, tensor or image",
+                )
+            )
+    return faults
+
+
+def unserializable(annotation: Any) -> str | None:
+    """Return why values of the type can't be sent, or None if they can."""
+    origin = get_origin(annotation) or annotation
+    if origin in (abc.Callable, *schema.ITERATORS):
+        return "functions and iterators stay in their process"
+    if isinstance(origin, type) and "__motet_definition__" in vars(origin):
+        return "a service is no value; take it in the constructor"
+    try:
+        schema.adapter(annotation)
+    except PydanticUserError as error:
+        return str(error).split("\n", maxsplit=1)[0].removesuffix(".")
+    except Exception as error:  # noqa: BLE001  # whatever a user's own schema hook raises
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def type_name(annotation: Any) -> str:
+    """Return an annotation as its author would write it."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+
+
+def constructor_hints(definition: ServiceDefinition) -> dict[str, Any]:
+    """Return the resolved annotations of the constructor's parameters; those that can't be resolved are left out."""
+    if not bindable_parameters(definition):
+        return {}
+    try:
+        return schema.hints_of(definition.cls.__init__, definition.cls)  # type: ignore[misc]
+    except schema.UnresolvedAnnotation:
+        return {n: p.annotation for n, p in definition.parameters.items() if not isinstance(p.annotation, str)}
+
+
+def is_protocol(annotation: Any) -> bool:
+    """Whether the annotation is a Protocol class."""
+    return isinstance(annotation, type) and typing.Protocol in annotation.__mro__ and getattr(annotation, "_is_protocol", False)

@@ -1,0 +1,84 @@
+"""What travels with a request (deadline, trace, request id) and what a constructor may ask for (`Context`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motet.calls import Pending
+
+
+class Scope:
+    """One running endpoint: the deadline, identifiers and calls that belong to it.
+
+    Every call made while the scope is current is registered in it; calls that still run when it closes are cancelled.
+    """
+
+    __slots__ = ("calls", "deadline", "endpoint", "loop", "open", "request_id", "trace")
+
+    def __init__(self, *, endpoint: str, request_id: str, trace: str | None, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.endpoint = endpoint
+        self.request_id = request_id
+        self.trace = trace
+        self.loop = loop  # of the replica: threads that run sync endpoints make their calls there
+        self.deadline = deadline  # time.monotonic() seconds; inf means none
+        self.calls: set[Pending] = set()
+        self.open = True
+
+    def left(self) -> float:
+        """Return the seconds until the deadline; inf if there is none."""
+        return self.deadline - time.monotonic() if self.deadline != math.inf else math.inf
+
+
+_current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("motet_scope", default=None)
+current_scope = _current.get
+enter_scope = _current.set
+
+
+def new_request_id() -> str:
+    """Return 16 random hexadecimal characters."""
+    return os.urandom(8).hex()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a service's constructor may know of where it runs; ask for it by `context: motet.Context = motet.injected`.
+
+    Attributes:
+        app: name of the app that was deployed.
+        service: name of the node.
+        replica: identity of this replica, unique among those of the server.
+        engine: `"inline"`, `"local"` or `"ray"`.
+        data_dir: a folder that this service may write to; it exists.
+        secrets: the secrets that the service names in its `Assets`.
+        environment: the environment variables that the service declares.
+    """
+
+    app: str
+    service: str
+    replica: str
+    engine: str
+    data_dir: Path
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class _Injected:
+    """The default that marks a constructor parameter which Motet fills."""
+
+    def __repr__(self) -> str:
+        return "motet.injected"
+
+    def __reduce__(self) -> str:
+        return "injected"
+
+
+injected: Any = _Injected()

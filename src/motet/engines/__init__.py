@@ -1,0 +1,1 @@
+"""What runs a graph: inline in one process, locally as supervised processes, later on a cluster."""

@@ -1,0 +1,274 @@
+"""The inline engine: every service in this process and event loop. It is the specification of what a program means.
+
+Calls take the same way as on any engine (encoded, queued, validated, by value), only without a process in between.
+Placement (resources, replicas, environment, image) has no meaning here and is named once at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from motet.context import Context
+from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ServerStatus, not_acted_on
+from motet.errors import InvalidOutput, NotFound, StartError, UsageError
+from motet.graph import Dependency, Graph, GraphNode, dependencies_in, map_dependencies
+from motet.runtime.caller import Caller
+from motet.runtime.exchange import Exchange, Request
+from motet.runtime.handle import Handle
+from motet.runtime.plans import HandleSpec, endpoint_plans
+from motet.runtime.replica import Replica, ReplicaSpec
+from motet.runtime.router import Router
+from motet.wire import codec
+from motet.wire.failure import Failure
+from motet.wire.payload import Payload
+
+log = logging.getLogger("motet.inline")
+
+IGNORED = ("resources", "replicas", "environment", "image", "assets")
+
+
+class InlineEngine:
+    """Runs apps in the event loop that starts it."""
+
+    name = "inline"
+
+    def __init__(self) -> None:
+        self._replicas: dict[str, Replica] = {}  # by address
+        self._users: dict[str, set[str]] = {}  # apps by address
+        self._addresses: dict[str, str] = {}  # by identity of the node
+        self._apps: dict[str, tuple[Graph, dict[str, str]]] = {}
+        self._started = time.time()
+        self._data: Path | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """What makes calls to the apps."""
+        return self._caller
+
+    async def start(self) -> None:
+        """Get ready to run apps."""
+        loop = asyncio.get_running_loop()
+        self._router = Router(loop, owner="inline")
+        self._caller = Caller(self._router, loop)
+
+    async def deploy(self, graph: Graph) -> HandleSpec:
+        """Construct all services of the app that no other app shares, dependencies first."""
+        if graph.name in self._apps:
+            raise UsageError(f"an app named {graph.name!r} runs already", instead=f"motet.delete({graph.name!r}), or another name")
+        if ignored := not_acted_on(graph, IGNORED):
+            log.warning("inline ignores placement: %s", "; ".join(ignored))
+        addresses: dict[str, str] = {}
+        self._apps[graph.name] = (graph, addresses)
+        try:
+            for node in graph.nodes.values():
+                addresses[node.name] = await self._place(node, graph, addresses)
+        except Exception as error:
+            await self.delete(graph.name)
+            failed = list(graph.nodes)[len(addresses)] if len(addresses) < len(graph.nodes) else graph.root
+            raise StartError(f"{failed} could not be started: {type(error).__name__}: {error}", where=graph.nodes[failed].place) from error
+        root = graph.nodes[graph.root]
+        return handle_spec(root, addresses[root.name])
+
+    async def _place(self, node: GraphNode, graph: Graph, addresses: dict[str, str]) -> str:
+        if (shared := self._addresses.get(node.identity)) is not None:
+            self._users[shared].add(graph.name)
+            return shared
+        address = free_address(node.name, self._replicas)
+        arguments = {name: self._argument(node, name, value, graph, addresses) for name, value in node.arguments.items()}
+        if (preload := getattr(node.definition.cls, "preload", None)) is not None:
+            preload(**plain_arguments(node))
+        spec = ReplicaSpec(
+            definition=node.definition,
+            arguments=arguments,
+            config=node.config,
+            node=address,
+            identity=f"{address}#1",
+            context=Context(
+                app=graph.name,
+                service=node.name,
+                replica=f"{address}#1",
+                engine=self.name,
+                data_dir=self._data_dir(address),
+                environment=node.config.environment.env,
+            ),
+        )
+        replica = Replica(spec)
+        await replica.start()
+        self._replicas[address] = replica
+        self._addresses[node.identity] = address
+        self._users[address] = {graph.name}
+        self._router.set_links(address, [_InlineLink(replica)])
+        return address
+
+    def _argument(self, node: GraphNode, name: str, value: object, graph: Graph, addresses: dict[str, str]) -> object:
+        """Return a constructor argument by value, with handles in place of dependencies."""
+        if not dependencies_in(value):
+            try:
+                return codec.decode(codec.encode(value))
+            except InvalidOutput as error:
+                raise UsageError(
+                    f"the argument `{name}` of {node.name} can't be given to another process",
+                    where=node.place,
+                    found=error.found,
+                    instead=error.instead,
+                ) from error
+
+        def handle(dependency: Dependency) -> object:
+            return Handle(handle_spec(graph.nodes[dependency.name], addresses[dependency.name], dependency), self._caller)
+
+        return map_dependencies(value, handle)
+
+    def _data_dir(self, address: str) -> Path:
+        if self._data is None:
+            self._data = Path(tempfile.mkdtemp(prefix="motet-"))
+        folder = self._data / address
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    async def delete(self, app: str) -> None:
+        """Stop an app, callers before the services that they call."""
+        if app not in self._apps:
+            raise NotFound(f"no app named {app!r} runs", found=", ".join(self._apps) or "none")
+        _, addresses = self._apps.pop(app)
+        for address in reversed(list(dict.fromkeys(addresses.values()))):
+            self._users[address].discard(app)
+            if not self._users[address]:
+                replica = self._replicas[address]
+                await replica.drain(replica.spec.config.drain)
+                await replica.stop()
+                self._router.set_links(address, [], broken="it was deleted")
+                del self._replicas[address], self._users[address]
+                self._addresses = {identity: a for identity, a in self._addresses.items() if a != address}
+
+    async def status(self) -> ServerStatus:
+        """Return what runs."""
+        apps = tuple(
+            AppStatus(
+                name=graph.name,
+                route=graph.route,
+                root=graph.root,
+                state="running",
+                nodes=tuple(self._node_status(node, addresses[node.name]) for node in graph.nodes.values() if node.name in addresses),
+            )
+            for graph, addresses in self._apps.values()
+        )
+        return ServerStatus(engine=self.name, pid=os.getpid(), url=None, apps=apps, started=self._started)
+
+    def _node_status(self, node: GraphNode, address: str) -> NodeStatus:
+        replica = self._replicas[address]
+        state = replica.lifecycle.state
+        return NodeStatus(
+            name=node.name,
+            service=node.definition.name,
+            state="running" if state == "ready" else state,
+            replicas=(ReplicaStatus(identity=replica.spec.identity, state=state, pid=os.getpid(), busy=replica.busy),),
+        )
+
+    async def stop(self) -> None:
+        """Stop all apps, the last first."""
+        for app in reversed(list(self._apps)):
+            await self.delete(app)
+        self._router.close()
+        if self._data is not None:
+            shutil.rmtree(self._data, ignore_errors=True)
+
+
+def handle_spec(node: GraphNode, address: str, dependency: Dependency | None = None) -> HandleSpec:
+    """Return what a handle of a node is made from."""
+    return HandleSpec(
+        address=address,
+        service=node.definition.name,
+        endpoints=endpoint_plans(node.definition, node.config),
+        timeout=dependency.options.timeout if dependency is not None else None,
+        retries=dependency.options.retries if dependency is not None else None,
+    )
+
+
+def free_address(name: str, taken: dict[str, Replica]) -> str:
+    """Return `name`, with a number if another app has a different node of that name."""
+    number = 1
+    while (candidate := name if number == 1 else f"{name}-{number}") in taken:
+        number += 1
+    return candidate
+
+
+def plain_arguments(node: GraphNode) -> dict[str, object]:
+    """Return the constructor arguments that `preload` asks for by name; handles don't exist yet when it runs."""
+    import inspect
+
+    wanted = inspect.signature(node.definition.cls.preload).parameters  # type: ignore[attr-defined]
+    return {name: value for name, value in node.arguments.items() if name in wanted and not dependencies_in(value)}
+
+
+class _InlineLink:
+    """A link to a replica of this process."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._requests: dict[Exchange, Request] = {}
+        self.replica = replica.spec.identity
+        self.outstanding = 0
+
+    def send(self, exchange: Exchange) -> None:
+        request = Request(
+            endpoint=exchange.endpoint,
+            body=exchange.body,
+            format=exchange.format,
+            deadline=exchange.deadline,
+            request_id=exchange.request_id,
+            trace=exchange.trace,
+            content_type=exchange.content_type,
+            accept=exchange.accept,
+            reply=_InlineReply(self, exchange),
+        )
+        self._requests[exchange] = request
+        self.outstanding += 1
+        self._replica.submit(request)
+
+    def cancel(self, exchange: Exchange) -> None:
+        if (request := self.forget(exchange)) is not None:
+            self._replica.cancel(request)
+
+    def credit(self, exchange: Exchange, items: int) -> None:
+        if (request := self._requests.get(exchange)) is not None:
+            request.grant(items)
+
+    def forget(self, exchange: Exchange) -> Request | None:
+        request = self._requests.pop(exchange, None)
+        if request is not None:
+            self.outstanding -= 1
+        return request
+
+
+class _InlineReply:
+    """Gives a replica's answers to the exchange."""
+
+    __slots__ = ("_exchange", "_link")
+
+    def __init__(self, link: _InlineLink, exchange: Exchange) -> None:
+        self._link = link
+        self._exchange = exchange
+
+    def result(self, payload: Payload, content_type: str | None) -> None:
+        self._link.forget(self._exchange)
+        self._exchange.answer(payload, content_type)
+
+    def begin(self, content_type: str | None) -> None:
+        self._exchange.on_begin(content_type)
+
+    def item(self, payload: Payload) -> None:
+        self._exchange.on_item(payload)
+
+    def end(self) -> None:
+        self._link.forget(self._exchange)
+        self._exchange.end()
+
+    def failure(self, failure: Failure) -> None:
+        self._link.forget(self._exchange)
+        self._exchange.fail(failure)

@@ -1,0 +1,107 @@
+"""What an engine is, and what it tells about what it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from motet.graph import Graph, GraphNode
+from motet.options import Assets, Autoscale, Config, Environment, Image, Resources
+from motet.runtime.caller import Caller
+from motet.runtime.plans import HandleSpec
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True):
+    """One replica: its identity, state (as in the lifecycle table), process id, and calls that run or wait."""
+
+    identity: str
+    state: str
+    pid: int
+    busy: int = 0
+    restarts: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One node: its name, class, state, replicas, and what went wrong if it failed."""
+
+    name: str
+    service: str
+    state: str
+    replicas: tuple[ReplicaStatus, ...]
+    problem: str | None = None
+
+
+class AppStatus(msgspec.Struct, frozen=True):
+    """One app: its name, route, root and nodes."""
+
+    name: str
+    route: str
+    root: str
+    state: str
+    nodes: tuple[NodeStatus, ...]
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """Everything that an engine runs."""
+
+    engine: str
+    pid: int
+    url: str | None
+    apps: tuple[AppStatus, ...]
+    started: float = 0.0  # seconds since the epoch
+    gateways: tuple[int, ...] = ()  # process ids
+
+
+class Engine(Protocol):
+    """Runs apps. `start` before anything else, `stop` at the end; both in the loop that the engine lives in."""
+
+    name: str
+
+    @property
+    def caller(self) -> Caller:
+        """What makes calls to the apps."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready to run apps."""
+        ...
+
+    async def deploy(self, graph: Graph) -> HandleSpec:
+        """Run an app and return what a handle of its root is made from.
+
+        Raises:
+            StartError: it can't be started; the message has the cause. Nothing of it is left running.
+        """
+        ...
+
+    async def delete(self, app: str) -> None:
+        """Stop an app; services that others share run on."""
+        ...
+
+    async def status(self) -> ServerStatus:
+        """Return what runs."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop everything; running calls finish within their drain time."""
+        ...
+
+
+_DEFAULTS: Mapping[str, object] = {"resources": Resources(), "environment": Environment(), "image": Image(), "assets": Assets()}
+
+
+def declared(node: GraphNode, names: tuple[str, ...]) -> list[str]:
+    """Return which of the options `names` a node sets to something else than the default."""
+    found = [name for name in names if name in _DEFAULTS and getattr(node.config, name) != _DEFAULTS[name]]
+    if "replicas" in names and node.config.replicas != Config().replicas:
+        found.append("replicas")
+    if "autoscaling" in names and isinstance(node.config.replicas, Autoscale) and node.config.replicas.max > node.config.replicas.min:
+        found.append("replicas=Autoscale(...)")
+    return found
+
+
+def not_acted_on(graph: Graph, names: tuple[str, ...]) -> list[str]:
+    """Return one line for each node that declares options which the engine doesn't act on."""
+    return [f"{node.name}: {', '.join(found)}" for node in graph.nodes.values() if (found := declared(node, names))]

@@ -1,0 +1,246 @@
+"""What a service needs and how it is run: frozen, validated, and plain data that travels as JSON."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from motet.errors import DefinitionError, Fault
+
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+LIBRARY = str(Path(__file__).parent)
+
+
+def user_place(depth: int = 1) -> str:
+    """Return `file:line` of the nearest caller outside Motet and pydantic."""
+    frame = sys._getframe(depth)
+    while frame.f_back is not None and (frame.f_code.co_filename.startswith(LIBRARY) or "/pydantic" in frame.f_code.co_filename):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class Options(BaseModel):
+    """Base of the option types: frozen; unknown names and wrong values are `DefinitionError`s that say where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise DefinitionError(option_faults(type(self), error, place=user_place(2))) from None
+
+
+def option_faults(owner: type[BaseModel], error: ValidationError, *, place: str) -> list[Fault]:
+    """Return one fault for each wrong option in a pydantic error."""
+    faults: list[Fault] = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        message = f"option `{path}`: {problem['msg']}" if path else problem["msg"]
+        instead = None
+        if problem["type"] == "extra_forbidden":
+            message = f"`{path}` is no option of {owner.__name__}"
+            close = difflib.get_close_matches(path, owner.model_fields, n=1)
+            instead = f"{close[0]}=..." if close else "one of: " + ", ".join(owner.model_fields)
+        faults.append(Fault(place=place, subject=owner.__name__, message=message, found=repr(problem["input"]), instead=instead))
+    return faults
+
+
+class Resources(Options):
+    """What one replica occupies.
+
+    Args:
+        cpus: CPU cores, fractions allowed.
+        gpus: GPUs, fractions allowed (0.5 lets two replicas share one).
+        memory: bytes, as a number or as text such as `"2GiB"`.
+        custom: amounts of named resources that an operator declares.
+    """
+
+    cpus: NonNegative = 1.0
+    gpus: NonNegative = 0.0
+    memory: Annotated[int, Field(ge=1)] | str | None = None
+    custom: Mapping[str, NonNegative] = Field(default_factory=dict[str, float])
+
+    @model_validator(mode="after")
+    def _memory_is_readable(self) -> Self:
+        if isinstance(self.memory, str):
+            parse_bytes(self.memory)
+        return self
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes, or None."""
+        return parse_bytes(self.memory) if isinstance(self.memory, str) else self.memory
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that a text such as `512MiB` or `2 GB` stands for.
+
+    Raises:
+        ValueError: the text is no number with a known unit.
+    """
+    stripped = text.strip().lower()
+    digits = stripped.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = stripped[len(digits) :].strip()
+    try:
+        return int(float(digits) * _UNITS[unit])
+    except (KeyError, ValueError):
+        message = f"{text!r} is no amount of memory; write a number and a unit, such as '512MiB' or '2GB'"
+        raise ValueError(message) from None
+
+
+class Autoscale(Options):
+    """Lets the number of replicas follow the load.
+
+    Args:
+        min: replicas that always run.
+        max: replicas at most.
+        target: running and queued calls per replica to aim for, or None for the replica's concurrency.
+    """
+
+    min: Annotated[int, Field(ge=0)] = 1
+    max: AtLeastOne = 1
+    target: PositiveSeconds | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(self, min: int = 1, max: int = 1, *, target: float | None = None) -> None: ...  # noqa: A002
+
+    else:
+
+        def __init__(self, min=1, max=1, **values):
+            super().__init__(min=min, max=max, **values)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            message = f"min ({self.min}) is over max ({self.max})"
+            raise ValueError(message)
+        return self
+
+
+class Environment(Options):
+    """The Python environment of a service.
+
+    Args:
+        pip: requirements, as pip writes them.
+        requirements: path of a requirements file.
+        env: environment variables.
+        python: Python version, such as `"3.12"`.
+        working_dir: folder that replicas start in.
+    """
+
+    pip: tuple[str, ...] = ()
+    requirements: Path | None = None
+    env: Mapping[str, str] = Field(default_factory=dict[str, str])
+    python: str | None = None
+    working_dir: Path | None = None
+
+
+class Image(Options):
+    """The container image of a service, where one is built or used.
+
+    Args:
+        base: image to start from.
+        apt: Debian packages to install.
+        pip: Python requirements to install.
+    """
+
+    base: str | None = None
+    apt: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+
+
+class Assets(Options):
+    """Files and secrets to have in place before a replica starts.
+
+    Args:
+        models: model ids (hub names or local paths).
+        data: local paths or URLs.
+        secrets: names of secrets that the service may read.
+    """
+
+    models: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+class Config(Options):
+    """Everything that a service declares about how it is run. `.options(...)` on a node overrides single fields.
+
+    Args:
+        resources: what one replica occupies.
+        replicas: a number, or `Autoscale(min, max)`.
+        concurrency: calls that one replica runs at once; None means one thread for sync endpoints and 100 for async ones.
+        queue: calls that wait at one replica at most; beyond it callers get `Overloaded`.
+        environment: the Python environment.
+        image: the container image.
+        assets: models, data and secrets.
+        timeout: seconds that a call may take, streams included; None for no limit.
+        idempotent: whether calls may be repeated on another replica when one dies.
+        drain: seconds that running calls get to finish when a replica stops.
+    """
+
+    resources: Resources = Resources()
+    replicas: AtLeastOne | Autoscale = 1
+    concurrency: AtLeastOne | None = None
+    queue: Annotated[int, Field(ge=0)] = 1000
+    environment: Environment = Environment()
+    image: Image = Image()
+    assets: Assets = Assets()
+    timeout: PositiveSeconds | None = 60.0
+    idempotent: bool = False
+    drain: NonNegative = 30.0
+
+    def override(self, changes: Mapping[str, object], *, place: str) -> Config:
+        """Return a copy in which the fields of `changes` are replaced.
+
+        Raises:
+            DefinitionError: a name is no option, or a value doesn't fit it.
+        """
+        declared = {name: getattr(self, name) for name in self.model_fields_set}
+        try:
+            return Config.model_validate({**declared, **changes})
+        except ValidationError as error:
+            raise DefinitionError(option_faults(Config, error, place=place)) from None
+        except DefinitionError as error:
+            raise DefinitionError(
+                [Fault(place=place, subject=f.subject, message=f.message, found=f.found, instead=f.instead) for f in error.faults]
+            ) from None
+
+    @property
+    def wanted_replicas(self) -> int:
+        """Replicas to start with."""
+        return max(1, self.replicas.min) if isinstance(self.replicas, Autoscale) else self.replicas
+
+
+class CallOptions(Options):
+    """Options of one call or of all calls over one edge of the graph.
+
+    Args:
+        timeout: seconds that the call may take; None keeps the endpoint's.
+        retries: how often an idempotent call is tried again when its replica dies.
+    """
+
+    timeout: PositiveSeconds | None = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+
+    def over(self, base: CallOptions) -> CallOptions:
+        """Return these options with what they leave open taken from `base`."""
+        return CallOptions(
+            timeout=self.timeout if self.timeout is not None else base.timeout,
+            retries=self.retries if self.retries is not None else base.retries,
+        )

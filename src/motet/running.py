@@ -1,0 +1,183 @@
+"""Running apps from Python: `run`, `delete`, `status`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Generic, Literal, TypeVar, cast
+
+from motet.background import run_in_background
+from motet.calls import running_loop
+from motet.engines.interface import Engine, ServerStatus
+from motet.errors import NotFound, UsageError
+from motet.graph import Graph, compile_graph
+from motet.runtime.handle import Handle
+
+S = TypeVar("S")
+EngineName = Literal["inline", "local"]
+
+
+class _Server:
+    """An engine of this process, with the apps that `run` gave it; it stops when the last of them is deleted."""
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, port: int | None) -> None:
+        self.name = name
+        self.loop = loop
+        self.port = port
+        self.engine: Engine | None = None
+        self.apps: set[str] = set()
+        self._lock = asyncio.Lock()
+
+    async def deploy(self, graph: Graph) -> object:
+        async with self._lock:
+            if self.engine is None:
+                engine = make_engine(self.name, self.port)
+                try:
+                    await engine.start()
+                except BaseException:
+                    _servers.pop((self.name, self.loop), None)
+                    raise
+                self.engine = engine
+            try:
+                spec = await self.engine.deploy(graph)
+            except BaseException:
+                await self._stop_if_unused()
+                raise
+            self.apps.add(graph.name)
+            return Handle(spec, self.engine.caller)
+
+    async def delete(self, app: str) -> None:
+        async with self._lock:
+            if self.engine is not None and app in self.apps:
+                self.apps.discard(app)
+                try:
+                    await self.engine.delete(app)
+                finally:
+                    await self._stop_if_unused()
+
+    async def _stop_if_unused(self) -> None:
+        if not self.apps and self.engine is not None:
+            engine, self.engine = self.engine, None
+            _servers.pop((self.name, self.loop), None)
+            await engine.stop()
+
+
+_servers: dict[tuple[str, asyncio.AbstractEventLoop], _Server] = {}
+
+
+def make_engine(name: str, port: int | None) -> Engine:
+    """Return an engine by name; it is imported only now."""
+    if name == "inline":
+        from motet.engines.inline import InlineEngine
+
+        if port is not None:
+            raise UsageError("the inline engine serves no HTTP", found=f"port={port}", instead="engine='local'")
+        return InlineEngine()
+    if name == "local":
+        from motet.engines.local.engine import LocalEngine
+
+        return LocalEngine(port=port)
+    raise UsageError("there is no such engine", found=repr(name), instead="'inline' or 'local'")
+
+
+class Running(Generic[S]):
+    """An app that `run` was asked for: `with` or `async with` starts it, gives a handle, and stops it.
+
+    `start()` and `stop()` do the same where a block doesn't fit, as in a notebook.
+    """
+
+    def __init__(self, graph: Graph, engine: str, port: int | None) -> None:
+        self._graph = graph
+        self._engine = engine
+        self._port = port
+        self._server: _Server | None = None
+
+    async def _enter(self) -> S:
+        if self._server is not None:
+            raise UsageError(f"the app {self._graph.name!r} runs already")
+        loop = asyncio.get_running_loop()
+        server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._port))
+        handle = await server.deploy(self._graph)
+        self._server = server
+        return cast("S", handle)
+
+    async def _exit(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.delete(self._graph.name)
+
+    def start(self) -> S:
+        """Start the app and return a handle of its root; from sync code.
+
+        Raises:
+            StartError: a service couldn't be started; the message has the cause.
+        """
+        return run_in_background(self._enter(), what="motet.run(...).start()")
+
+    def stop(self) -> None:
+        """Stop the app; running calls finish within their drain time. From sync code."""
+        run_in_background(self._exit(), what="motet.run(...).stop()")
+
+    def __enter__(self) -> S:
+        """Start the app and return a handle of its root."""
+        if running_loop() is not None:
+            raise UsageError(
+                "`with motet.run(...)` would block the event loop that runs in this thread", instead="async with motet.run(...)"
+            )
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop the app."""
+        self.stop()
+
+    async def __aenter__(self) -> S:
+        """Start the app in the running loop and return a handle of its root."""
+        return await self._enter()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop the app."""
+        await self._exit()
+
+
+def run(app: S, *, engine: EngineName = "local", name: str = "default", route: str | None = None, port: int | None = None) -> Running[S]:
+    """Run an app from Python: `with motet.run(app) as search: search.ask(...).result()`, or `async with` in async code.
+
+    Several apps may run at once under different names; those of one engine share its processes and equal nodes.
+
+    Args:
+        app: the root node, from `bind`.
+        engine: `"local"` for supervised processes, `"inline"` for this process.
+        name: of the app.
+        route: path of its endpoints over HTTP; `/` for the app named "default", `/<name>` for others.
+        port: serve HTTP on this port of the loopback interface (0 for any free one); None for no HTTP.
+
+    Raises:
+        DefinitionError: the graph is wrong; lists all faults.
+        UsageError: `app` is no bound node.
+    """
+    graph = compile_graph(app, name=name, route=route if route is not None else "/" if name == "default" else f"/{name}")
+    return Running(graph, engine, port)
+
+
+def delete(name: str = "default") -> None:
+    """Stop an app that `run(...).start()` started.
+
+    Raises:
+        NotFound: no app of this process has the name.
+    """
+    for server in list(_servers.values()):
+        if name in server.apps:
+            with contextlib.suppress(NotFound):
+                asyncio.run_coroutine_threadsafe(server.delete(name), server.loop).result()
+            return
+    raise NotFound(f"no app named {name!r} runs", found=", ".join(sorted(a for s in _servers.values() for a in s.apps)) or "none")
+
+
+def status() -> tuple[ServerStatus, ...]:
+    """Return what the engines of this process run; from sync code."""
+
+    async def gather() -> tuple[ServerStatus, ...]:
+        return tuple([await server.engine.status() for server in list(_servers.values()) if server.engine is not None])
+
+    return run_in_background(gather(), what="motet.status()")

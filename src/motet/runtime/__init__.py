@@ -1,0 +1,1 @@
+"""What every engine shares: replicas and their queues, batching, calling, routing and lifecycles."""

@@ -1,0 +1,211 @@
+"""Making calls: arguments are encoded, refs awaited, requests routed, and answers given to calls and streams."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from motet.calls import Call, Ref, Stream, post, running_loop
+from motet.context import Scope, current_scope, new_request_id
+from motet.errors import CallCancelled, UsageError
+from motet.options import CallOptions
+from motet.runtime.exchange import WINDOW, Exchange, Format
+from motet.runtime.plans import EndpointPlan
+from motet.runtime.router import IDEMPOTENT_RETRIES, Router
+from motet.wire import codec, failure
+from motet.wire.failure import Failure
+from motet.wire.payload import Payload
+
+
+class Caller:
+    """Makes the calls of one process over one router; may be used from any thread.
+
+    Args:
+        router: where requests go; everything of it runs in `loop`.
+        loop: the loop of the router and its links.
+    """
+
+    def __init__(self, router: Router, loop: asyncio.AbstractEventLoop) -> None:
+        self.router = router
+        self.loop = loop
+
+    def call(
+        self,
+        address: str,
+        service: str,
+        plan: EndpointPlan,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],  # noqa: PLR0913
+        options: CallOptions | None,
+    ) -> Call[Any] | Stream[Any]:
+        """Start a call of an endpoint and return it at once."""
+        scope = current_scope()
+        home = running_loop() or self.loop
+        name = f"{service}.{plan.name}"
+        pending: Call[Any] | Stream[Any] = Stream(name, home, codec.decode) if plan.kind == "stream" else Call(name, home, codec.decode)
+        timeout = plan.timeout
+        retries = IDEMPOTENT_RETRIES
+        if options is not None:
+            timeout = options.timeout if options.timeout is not None else timeout
+            retries = options.retries if options.retries is not None else retries
+        deadline = scope.deadline if scope is not None else math.inf
+        if timeout is not None:
+            deadline = min(deadline, time.monotonic() + timeout)
+        outgoing = _StreamExchange if plan.kind == "stream" else _CallExchange
+        try:
+            body, refs = encode_arguments(args, kwargs, scope)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong, the call is how its maker hears of it
+            _fail(pending, error)
+            return pending
+        exchange = outgoing(
+            target=address,
+            endpoint=plan.name,
+            body=body,
+            format=Format.CODEC,
+            deadline=deadline,
+            request_id=scope.request_id if scope is not None else new_request_id(),
+            trace=scope.trace if scope is not None else None,
+            idempotent=plan.idempotent,
+            retries=retries,
+        )
+        exchange.attach(pending, self)
+        if refs:
+            self._send_when_ready(exchange, pending, args, kwargs, refs, scope)
+        elif running_loop() is self.loop:
+            self.router.send(exchange)
+        else:
+            self.loop.call_soon_threadsafe(self.router.send, exchange)
+        return pending
+
+    def _send_when_ready(
+        self,
+        exchange: _Outgoing,
+        pending: Call[Any] | Stream[Any],
+        args: Sequence[object],
+        kwargs: Mapping[str, object],  # noqa: PLR0913
+        refs: list[Ref[Any]],
+        scope: Scope | None,
+    ) -> None:
+        """Send the exchange once the calls behind its refs have ended, or fail it with the first error among them."""
+        calls = {id(ref.call): ref.call for ref in refs}
+        missing = len(calls)
+
+        def give_up(error: BaseException) -> None:
+            _fail(pending, error)
+            post(self.loop, self.router.finished, exchange)
+
+        def ended(call: Call[Any]) -> None:
+            nonlocal missing
+            missing -= 1
+            if pending.done():
+                return
+            if call.cancelled():
+                give_up(CallCancelled(f"{call.name}, whose value {pending.name} takes, was cancelled", where=pending.name))
+            elif (error := call.exception()) is not None:
+                give_up(error)
+            elif missing == 0:
+                try:
+                    exchange.body, _ = encode_arguments(args, kwargs, scope)
+                except Exception as error:  # noqa: BLE001
+                    give_up(error)
+                else:
+                    post(self.loop, self.router.release, exchange)
+
+        def watch() -> None:
+            for call in calls.values():
+                call.add_done_callback(ended)
+
+        post(self.loop, self.router.hold, exchange)
+        post(pending.home, watch)
+
+
+def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object], scope: Scope | None) -> tuple[Payload, list[Ref[Any]]]:
+    """Encode arguments; values of refs go in as they are, still encoded.
+
+    Returns:
+        The payload and the refs in it that aren't ready; while there is one, the payload is of no use.
+    """
+    pending: list[Ref[Any]] = []
+
+    def embed(value: object) -> Payload | None:
+        if isinstance(value, Ref):
+            value.check(scope)
+            if not value.call.done() or value.call.cancelled() or value.call.exception() is not None:
+                pending.append(value)
+                return _NOT_READY
+            # A call of one's own endpoint was never encoded.
+            return value.call.payload_to_forward() or codec.encode(value.call.result())
+        if isinstance(value, Call):
+            raise UsageError(f"a call was passed as an argument: {value.name}", instead="pass its `.ref`, or await it first")
+        if isinstance(value, Stream):
+            raise UsageError(f"a stream was passed as an argument: {value.name}", instead="pass a list of its items")
+        return None
+
+    return codec.encode([list(args), dict(kwargs)], embed=embed), pending
+
+
+_NOT_READY = Payload(b"\xc0")
+
+
+class _Outgoing(Exchange):
+    """An exchange whose answers go to a call or stream in its home loop."""
+
+    __slots__ = ("caller", "pending")
+
+    def attach(self, pending: Any, caller: Caller) -> None:
+        self.pending = pending
+        self.caller = caller
+        pending.on_cancel(self._cancelled)
+
+    def _cancelled(self) -> None:
+        post(self.caller.loop, self.caller.router.cancel, self)
+
+    def on_failure(self, failure_: Failure) -> None:
+        post(self.pending.home, _fail, self.pending, failure.rebuild(failure_))
+
+
+class _CallExchange(_Outgoing):
+    __slots__ = ()
+
+    def on_result(self, payload: Payload, content_type: str | None) -> None:  # noqa: ARG002
+        if running_loop() is self.pending.home:
+            self.pending.set_payload(payload)
+        else:
+            self.pending.home.call_soon_threadsafe(self.pending.set_payload, payload)
+
+
+class _StreamExchange(_Outgoing):
+    __slots__ = ("_begun", "_taken")
+
+    def attach(self, pending: Any, caller: Caller) -> None:
+        super().attach(pending, caller)
+        self._begun = False
+        self._taken = 0
+        pending.on_consume(self._consumed)
+
+    @property
+    def begun_stream(self) -> bool:
+        return self._begun
+
+    def _consumed(self) -> None:
+        self._taken += 1
+        if self._taken >= WINDOW // 2:
+            taken, self._taken = self._taken, 0
+            post(self.caller.loop, self.caller.router.credit, self, taken)
+
+    def on_item(self, payload: Payload) -> None:
+        self._begun = True
+        post(self.pending.home, self.pending.push, payload)
+
+    def on_end(self) -> None:
+        post(self.pending.home, self.pending.finish)
+
+
+def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:
+    if isinstance(pending, Stream):
+        pending.finish(error)
+    else:
+        pending.set_error(error)

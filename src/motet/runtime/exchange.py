@@ -1,0 +1,225 @@
+"""The two ends of a request: `Exchange` at the caller, `Request` and `Reply` at the replica."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from typing import Protocol
+
+from motet.wire.failure import Failure
+from motet.wire.payload import Payload
+
+WINDOW = 64  # items of a stream that may be on their way to a reader
+
+
+class Format(enum.IntEnum):
+    """How a request's body and its answers are encoded."""
+
+    CODEC = 0  # [args, kwargs] and values, by the typed codec
+    HTTP = 1  # a raw HTTP body by its content type, answered with raw bytes
+
+
+class Reply(Protocol):
+    """How a replica answers a request; every method is called in the replica's loop."""
+
+    def result(self, payload: Payload, content_type: str | None) -> None:
+        """Answer a unary request."""
+
+    def begin(self, content_type: str | None) -> None:
+        """Announce a stream's items."""
+
+    def item(self, payload: Payload) -> None:
+        """Send one item of a stream."""
+
+    def end(self) -> None:
+        """End a stream well."""
+
+    def failure(self, failure: Failure) -> None:
+        """End with an error."""
+
+
+class Request:
+    """A request as a replica has it."""
+
+    __slots__ = (
+        "abort",
+        "accept",
+        "body",
+        "cancelled",
+        "content_type",
+        "credit",
+        "deadline",
+        "endpoint",
+        "format",
+        "on_credit",
+        "reply",
+        "request_id",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        body: Payload,
+        format: Format,
+        deadline: float,
+        request_id: str,
+        trace: str | None,
+        reply: Reply,  # noqa: A002
+        content_type: str | None = None,
+        accept: str | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.body = body
+        self.format = format
+        self.deadline = deadline
+        self.request_id = request_id
+        self.trace = trace
+        self.reply = reply
+        self.content_type = content_type
+        self.accept = accept
+        self.cancelled = False
+        self.credit = WINDOW
+        self.on_credit: object = None  # set by a stream that waits for credit: a callable without arguments
+        self.abort: object = None  # set while it runs: a callable without arguments that stops it
+
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline != math.inf and time.monotonic() >= self.deadline
+
+    def grant(self, items: int) -> None:
+        """Let a stream send more items."""
+        self.credit += items
+        if callable(self.on_credit):
+            self.on_credit()
+
+
+class Link(Protocol):
+    """A caller's connection to one replica."""
+
+    replica: str
+    outstanding: int
+
+    def send(self, exchange: Exchange) -> None:
+        """Start an exchange; its callbacks get the answers."""
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Stop an exchange; none of its callbacks is called any more."""
+
+    def credit(self, exchange: Exchange, items: int) -> None:
+        """Let a stream send more items."""
+
+
+class Finisher(Protocol):
+    """The router of an exchange, as the exchange sees it."""
+
+    def finished(self, exchange: Exchange) -> None:
+        """Forget an exchange that has been answered."""
+
+    def refused(self, exchange: Exchange, failure: Failure) -> bool:
+        """Decide about an error of a replica; returns whether the exchange was sent to another one instead."""
+
+
+class Exchange:
+    """A request as its caller has it. Links call `answer`, `end` and `fail`; subclasses say what becomes of that.
+
+    Exactly one of `on_result`, `on_end` and `on_failure` is called, unless the exchange is cancelled before.
+    """
+
+    __slots__ = (
+        "accept",
+        "body",
+        "content_type",
+        "deadline",
+        "endpoint",
+        "format",
+        "id",
+        "idempotent",
+        "link",
+        "request_id",
+        "retries",
+        "router",
+        "target",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        endpoint: str,
+        body: Payload,
+        format: Format,
+        deadline: float,
+        request_id: str,
+        trace: str | None,  # noqa: A002
+        idempotent: bool = False,
+        retries: int = 0,
+        content_type: str | None = None,
+        accept: str | None = None,
+    ) -> None:
+        self.target = target
+        self.endpoint = endpoint
+        self.body = body
+        self.format = format
+        self.deadline = deadline
+        self.request_id = request_id
+        self.trace = trace
+        self.idempotent = idempotent
+        self.retries = retries
+        self.content_type = content_type
+        self.accept = accept
+        self.link: Link | None = None
+        self.router: Finisher | None = None
+        self.id = 0
+
+    @property
+    def name(self) -> str:
+        """The endpoint's full name, for messages."""
+        return f"{self.target}.{self.endpoint}"
+
+    @property
+    def begun_stream(self) -> bool:
+        """Whether items have arrived, so that the exchange can't be repeated."""
+        return False
+
+    def answer(self, payload: Payload, content_type: str | None) -> None:
+        """Settle a unary exchange; called by its link."""
+        if self.router is not None:
+            self.router.finished(self)
+        self.on_result(payload, content_type)
+
+    def end(self) -> None:
+        """Settle a stream that ended well; called by its link."""
+        if self.router is not None:
+            self.router.finished(self)
+        self.on_end()
+
+    def fail(self, failure: Failure) -> None:
+        """Settle with an error, or try another replica if the first refused to begin; called by its link."""
+        if self.router is not None:
+            if self.router.refused(self, failure):
+                return
+            self.router.finished(self)
+        self.on_failure(failure)
+
+    def on_result(self, payload: Payload, content_type: str | None) -> None:
+        """Take the answer of a unary request."""
+        raise NotImplementedError
+
+    def on_begin(self, content_type: str | None) -> None:
+        """Note that a stream has begun."""
+
+    def on_item(self, payload: Payload) -> None:
+        """Take one item of a stream."""
+        raise NotImplementedError
+
+    def on_end(self) -> None:
+        """Note the good end of a stream."""
+        raise NotImplementedError
+
+    def on_failure(self, failure: Failure) -> None:
+        """Take the error."""
+        raise NotImplementedError

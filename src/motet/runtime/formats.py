@@ -1,0 +1,191 @@
+"""Bodies to arguments and values to bodies, for each format that a request may have."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from motet.errors import InvalidInput, InvalidOutput, MalformedRequest, NotAcceptable, UnsupportedMediaType
+from motet.runtime.exchange import Format, Request
+from motet.schema import EndpointSchema, invalid_input, shown
+from motet.wire import codec
+from motet.wire.payload import Payload
+
+JSON = "application/json"
+BYTES = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+EVENTS = "text/event-stream"
+LINES = "application/x-ndjson"
+
+
+class Answer(NamedTuple):
+    """An encoded value and, over HTTP, its media type."""
+
+    payload: Payload
+    content_type: str | None = None
+
+
+def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[str, Any]:
+    """Return the validated arguments of a request by name.
+
+    Raises:
+        InvalidInput: they don't fit the annotations.
+        MalformedRequest: the body isn't JSON.
+        UnsupportedMediaType: the body is of a type that the endpoint can't read.
+    """
+    if request.format is Format.HTTP:
+        return _http_arguments(schema, request, where)
+    args, kwargs = codec.decode(request.body)
+    if args:
+        if len(args) > len(schema.names):
+            message = f"{len(args)} positional arguments for {len(schema.names)} parameters"
+            raise InvalidInput(message, where=where, instead=f"({', '.join(schema.names)})")
+        given = dict(zip(schema.names, args, strict=False))
+        if doubled := given.keys() & kwargs.keys():
+            raise InvalidInput("an argument is given twice", where=where, found=", ".join(sorted(doubled)))
+        kwargs |= given
+    try:
+        return schema.arguments.validate_python(kwargs)
+    except ValidationError as error:
+        raise invalid_input(error, where=where) from None
+
+
+def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dict[str, Any]:
+    body = request.body.head
+    media = (request.content_type or "").partition(";")[0].strip().lower()
+    if schema.raw is bytes and media in ("", BYTES):
+        return {schema.names[0]: bytes(body)}
+    if schema.raw is str and media == "text/plain":
+        return {schema.names[0]: _text(body, request.content_type or "")}
+    if media not in ("", JSON) and not media.endswith("+json"):
+        if schema.raw is None or media.startswith(("multipart/", "application/x-www-form")):
+            readable = JSON
+        else:
+            readable = f"{JSON} or {'text/plain' if schema.raw is str else BYTES}"
+        raise UnsupportedMediaType("the body's type can't be read", where=where, found=media, instead=f"content-type: {readable}")
+    try:
+        if schema.only is not None:
+            return {schema.names[0]: schema.only.validate_json(bytes(body) if isinstance(body, memoryview) else body)}
+        if schema.body == "empty" and not body.strip() if isinstance(body, bytes) else not len(body):
+            return {}
+        return schema.arguments.validate_json(bytes(body) if isinstance(body, memoryview) else body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        if problem["type"] == "json_invalid":
+            found = "an empty body" if not len(body) else shown(bytes(body[:64]).decode(errors="replace"))
+            raise MalformedRequest(f"the body is no JSON: {problem['msg']}", where=where, found=found, instead=_body_hint(schema)) from None
+        raise invalid_input(error, where=where) from None
+
+
+def _body_hint(schema: EndpointSchema) -> str:
+    if schema.body == "model":
+        return "a JSON object"
+    return "{" + ", ".join(f'"{name}": ...' for name in schema.names) + "}"
+
+
+def _text(body: Any, content_type: str) -> str:
+    charset = content_type.partition("charset=")[2].partition(";")[0].strip().strip('"') or "utf-8"
+    try:
+        return bytes(body).decode(charset)
+    except (UnicodeDecodeError, LookupError) as error:
+        message = f"the body can't be decoded as {charset}"
+        raise MalformedRequest(message, found=str(error)) from None
+
+
+def checked(schema: EndpointSchema, value: object, *, where: str) -> Any:
+    """Return a result or stream item after checking it against its annotation.
+
+    Raises:
+        InvalidOutput: it doesn't fit.
+    """
+    try:
+        return schema.result.validate_python(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in problem["loc"])
+        raise InvalidOutput(
+            f"the endpoint returned something else than it promises: {problem['msg']}",
+            where=f"{where} {path}".strip(),
+            found=f"{shown(problem['input'])} of type {type(problem['input']).__name__}",
+        ) from None
+
+
+def answer(schema: EndpointSchema, request: Request, value: object, *, where: str) -> Answer:
+    """Encode the value of a unary endpoint.
+
+    Raises:
+        InvalidOutput: the value isn't what the endpoint promises or can't be encoded.
+        NotAcceptable: the client accepts no media type that the endpoint has.
+    """
+    value = checked(schema, value, where=where)
+    if request.format is Format.CODEC:
+        return Answer(codec.encode(value))
+    accept = request.accept
+    if isinstance(value, bytes) and schema.returns is bytes:
+        _require(accept, BYTES, "application/*", where=where)
+        return Answer(Payload(value), BYTES)
+    if isinstance(value, str) and schema.returns is str and accept is not None and "text/plain" in accept and JSON not in accept:
+        return Answer(Payload(value.encode()), TEXT)
+    _require(accept, JSON, "application/*", where=where)
+    return Answer(Payload(to_json(schema, value, where=where)), JSON)
+
+
+def to_json(schema: EndpointSchema, value: object, *, where: str) -> bytes:
+    """Write a checked value as JSON by its annotation."""
+    try:
+        return schema.result.dump_json(value, fallback=_plain)
+    except (PydanticSerializationError, UnicodeDecodeError) as error:
+        raise InvalidOutput("the result can't be written as JSON", where=where, found=str(error)) from None
+
+
+def _plain(value: Any) -> Any:
+    """Give pydantic what it can write for arrays and tensors in fields of arbitrary type."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    message = f"{type(value).__name__} has no JSON form"
+    raise TypeError(message)
+
+
+def stream_type(schema: EndpointSchema, accept: str | None, *, where: str) -> str:
+    """Return the media type of a stream: raw bytes or text where the items are that, else events or lines as the client accepts.
+
+    Raises:
+        NotAcceptable: the client accepts none of them.
+    """
+    accept = (accept or "*/*").lower()
+    if schema.returns is bytes:
+        _require(accept, BYTES, "application/*", where=where)
+        return BYTES
+    if EVENTS in accept:
+        return EVENTS
+    if LINES in accept or "application/jsonl" in accept:
+        return LINES
+    if schema.returns is str and "text/plain" in accept:
+        return TEXT
+    _require(accept, EVENTS, "text/*", where=where)
+    return EVENTS
+
+
+def stream_item(schema: EndpointSchema, media: str | None, value: object, *, where: str) -> Payload:
+    """Encode one item of a stream; `media` is None between services."""
+    value = checked(schema, value, where=where)
+    if media is None:
+        return codec.encode(value)
+    if media == BYTES:
+        return Payload(bytes(value))
+    if media == TEXT:
+        return Payload(str(value).encode())
+    text = to_json(schema, value, where=where)
+    return Payload(b"data: " + text + b"\n\n" if media == EVENTS else text + b"\n")
+
+
+def _require(accept: str | None, *media: str, where: str) -> None:
+    if accept is not None and "*/*" not in accept and not any(m in accept.lower() for m in media):
+        raise NotAcceptable(
+            "the endpoint can't answer in a type that the client accepts",
+            where=where,
+            found=f"accept: {accept}",
+            instead=f"accept: {media[0]}",
+        )

@@ -1,0 +1,70 @@
+"""Handles: what one service, or a program, holds of another service; typed statically as the service's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from motet.calls import Call, Stream
+from motet.errors import UsageError
+from motet.options import CallOptions, user_place
+from motet.runtime.caller import Caller
+from motet.runtime.plans import EndpointPlan, HandleSpec
+
+
+class Handle:
+    """Stands for a running service: each of its endpoints is a method that starts a call."""
+
+    def __init__(self, spec: HandleSpec, caller: Caller, options: CallOptions | None = None) -> None:
+        self._spec = spec
+        self._caller = caller
+        self._options = spec.options if options is None else options
+        chosen = None if self._options == CallOptions() else self._options
+        for plan in spec.endpoints:
+            if plan.name != "__call__":
+                setattr(self, plan.name, _method(caller, spec, plan, chosen))
+            else:
+                self._call = _method(caller, spec, plan, chosen)
+
+    def options(self, **changes: Any) -> Handle:
+        """Return a handle whose calls have other options: `timeout` in seconds, `retries`.
+
+        Raises:
+            DefinitionError: the option is unknown or its value is wrong.
+        """
+        return Handle(self._spec, self._caller, CallOptions(**changes).over(self._options))
+
+    def __call__(self, *args: object, **kwargs: object) -> Call[Any] | Stream[Any]:
+        """Call the service's `__call__` endpoint."""
+        call: Callable[..., Call[Any] | Stream[Any]] | None = self.__dict__.get("_call")
+        if call is None:
+            raise UsageError(f"{self._spec.service} has no endpoint __call__", where=user_place(2), instead=self._endpoint_names())
+        return call(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Explain what the service offers."""
+        if name.startswith("__") or "_spec" not in self.__dict__:
+            raise AttributeError(name)
+        raise AttributeError(f"{self._spec.service} has no endpoint {name!r}; it has {self._endpoint_names()}")
+
+    def _endpoint_names(self) -> str:
+        return ", ".join(plan.name for plan in self._spec.endpoints)
+
+    def __repr__(self) -> str:
+        """Return the service's class and address."""
+        return f"<Handle of {self._spec.service} at {self._spec.address}>"
+
+    def __reduce__(self) -> str:
+        """Refuse: a handle belongs to its process."""
+        raise UsageError(f"{self!r} can't be sent to another service", instead="bind the service as a constructor argument there too")
+
+
+def _method(caller: Caller, spec: HandleSpec, plan: EndpointPlan, options: CallOptions | None) -> Callable[..., Call[Any] | Stream[Any]]:
+    address, service, start = spec.address, spec.service, caller.call
+
+    def call(*args: object, **kwargs: object) -> Call[Any] | Stream[Any]:
+        return start(address, service, plan, args, kwargs, options)
+
+    call.__name__ = plan.name
+    call.__qualname__ = f"{service}.{plan.name}"
+    return call

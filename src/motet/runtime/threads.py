@@ -1,0 +1,65 @@
+"""The threads that run sync endpoints: a queue and a few workers, with nothing allocated per call but the entry."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+
+class WorkerThreads:
+    """Runs functions in `count` threads. The first thread also constructs the service, so what it makes there it may use."""
+
+    def __init__(self, count: int, *, name: str) -> None:
+        self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._count = count
+        self._name = name
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Have `work` run by the next free thread; it must not raise."""
+        if len(self._threads) < self._count:
+            self._grow()
+        self._queue.put(work)
+
+    def _grow(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
+
+    async def call(self, function: Callable[[], R]) -> R:
+        """Run `function` in a thread and return its value or raise its error."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        def work() -> None:
+            try:
+                value = function()
+            except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
+                loop.call_soon_threadsafe(settle, None, error)
+            else:
+                loop.call_soon_threadsafe(settle, value, None)
+
+        self.submit(work)
+        return await future
+
+    def close(self) -> None:
+        """Let idle threads end; a thread that runs ends after what it runs."""
+        for _ in self._threads:
+            self._queue.put(None)

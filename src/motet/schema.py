@@ -1,0 +1,193 @@
+"""Annotations as validators: what an endpoint accepts and returns, from Python values and from JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
+
+import typing_extensions  # pydantic takes its TypedDict on every version of Python
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from motet.arrays import rule_for
+from motet.definitions import EndpointDefinition
+from motet.errors import InvalidInput
+
+CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
+ITERATORS = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+MAX_SHOWN = 120  # characters of a wrong value that an error repeats
+
+BodyShape = Literal["empty", "model", "object"]
+
+
+class UnresolvedAnnotation(Exception):
+    """An annotation names something that doesn't exist (yet)."""
+
+
+def hints_of(function: Callable[..., Any], owner: type | None = None) -> dict[str, Any]:
+    """Return the resolved annotations of a function, string annotations included.
+
+    Raises:
+        UnresolvedAnnotation: a name in them isn't defined.
+    """
+    local = dict(vars(sys.modules[owner.__module__])) if owner is not None and owner.__module__ in sys.modules else {}
+    if owner is not None:
+        local[owner.__name__] = owner
+    try:
+        return typing.get_type_hints(function, localns=_closure(function) | local, include_extras=True)
+    except (NameError, AttributeError) as error:
+        raise UnresolvedAnnotation(str(error)) from None
+
+
+def _closure(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names that a function closes over: classes that were defined in the same function body."""
+    cells = inspect.unwrap(function).__closure__ or ()
+    names = inspect.unwrap(function).__code__.co_freevars
+    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if _is_filled(cell)}
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def with_rules(annotation: Any) -> Any:
+    """Return the annotation with arrays, tensors and images replaced by types that pydantic can handle."""
+    if (rule := rule_for(annotation)) is not None:
+        return Annotated[Any, rule]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None or origin is Literal or not arguments:
+        return annotation
+    if origin is Annotated:
+        return Annotated[(with_rules(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(with_rules(argument) for argument in arguments)]  # noqa: UP007  # built at run time
+    replaced = tuple(with_rules(argument) if not isinstance(argument, list) else argument for argument in arguments)
+    return annotation if replaced == arguments else origin[replaced]
+
+
+def adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Return pydantic's adapter for an annotation; its own configuration wins where the type has one."""
+    ruled = with_rules(annotation)
+    try:
+        return TypeAdapter(ruled, config=CONFIG)
+    except Exception as error:
+        if getattr(error, "code", None) != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(ruled)
+
+
+def is_model(annotation: Any) -> bool:
+    """Whether values of the type are JSON objects of their own: models, dataclasses, typed dicts, msgspec structs."""
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if get_origin(bare) in (Union, types.UnionType):
+        return all(is_model(argument) for argument in get_args(bare) if argument is not type(None))
+    bare = get_origin(bare) or bare
+    if not isinstance(bare, type):
+        return False
+    return issubclass(bare, BaseModel) or dataclasses.is_dataclass(bare) or typing_extensions.is_typeddict(bare)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSchema:
+    """What an endpoint takes and gives, ready to validate.
+
+    Attributes:
+        names: parameter names in order.
+        body: whether the JSON body is nothing, the only parameter itself, or an object of all parameters.
+        arguments: validates a dict of arguments.
+        only: validates the body itself, if `body` is "model".
+        result: validates and writes the value, or one item of a stream.
+        raw: the type of the only parameter if that is `bytes` or `str`, which bodies that aren't JSON fill.
+    """
+
+    names: tuple[str, ...]
+    body: BodyShape
+    arguments: TypeAdapter[dict[str, Any]]
+    only: TypeAdapter[Any] | None
+    result: TypeAdapter[Any]
+    returns: Any
+    raw: type[bytes] | type[str] | None
+
+
+def item_annotation(endpoint: EndpointDefinition, annotation: Any) -> Any:
+    """Return the type of one result: of a stream's item, of a batch's element, or of the value."""
+    if endpoint.kind == "stream":
+        return (get_args(annotation) or (Any,))[0]
+    if endpoint.batching is not None:
+        inner = (get_args(annotation) or (Any,))[0]
+        if get_origin(inner) in (Union, types.UnionType):
+            kept = tuple(a for a in get_args(inner) if getattr(a, "__name__", "") != "Failed")
+            return Union[kept] if kept else Any  # noqa: UP007
+        return inner
+    return annotation
+
+
+def parameter_annotations(endpoint: EndpointDefinition, hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return each parameter's type as a caller sees it: a batched endpoint takes one item, not the list."""
+    found = {name: hints.get(name, Any) for name in endpoint.signature.parameters}
+    if endpoint.batching is not None:
+        return {name: (get_args(annotation) or (Any,))[0] for name, annotation in found.items()}
+    return found
+
+
+def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
+    """Return the validators of an endpoint.
+
+    Raises:
+        UnresolvedAnnotation: an annotation names something undefined.
+        Exception: pydantic has no schema for an annotation (its message says which).
+    """
+    hints = hints_of(endpoint.function, owner)
+    annotations = parameter_annotations(endpoint, hints)
+    fields: dict[str, Any] = {}
+    for name, parameter in endpoint.signature.parameters.items():
+        ruled = with_rules(annotations[name])
+        fields[name] = ruled if parameter.default is parameter.empty else NotRequired[ruled]
+    record = typing_extensions.TypedDict(f"{endpoint.name}_arguments", fields)  # type: ignore[operator]
+    record.__pydantic_config__ = ConfigDict(**{**CONFIG, "extra": "forbid"})  # type: ignore[typeddict-item,attr-defined]
+    returns = item_annotation(endpoint, hints.get("return", Any))
+    single = next(iter(annotations.values())) if len(annotations) == 1 else None
+    shape: BodyShape = "empty" if not annotations else "model" if single is not None and is_model(single) else "object"
+    raw = single if single in (bytes, str) else None
+    return EndpointSchema(
+        names=tuple(annotations),
+        body=shape,
+        arguments=TypeAdapter(record),
+        only=adapter(single) if shape == "model" else None,
+        result=adapter(returns),
+        returns=returns,
+        raw=raw,
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def schema_of(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
+    """Return the validators of an endpoint, built once."""
+    return build_schema(endpoint, owner)
+
+
+def invalid_input(error: ValidationError, *, where: str, prefix: str = "") -> InvalidInput:
+    """Turn pydantic's error into ours: each problem with its location, what is wrong and what was found."""
+    problems: list[Mapping[str, object]] = []
+    for problem in error.errors(include_url=False, include_context=False):
+        path = ".".join([prefix] * bool(prefix) + [str(part) for part in problem["loc"]]) or "body"
+        problems.append({"at": path, "problem": problem["msg"], "found": shown(problem.get("input"))})
+    count = len(problems)
+    return InvalidInput(f"{count} problem{'s' if count != 1 else ''} with the arguments", problems=problems, where=where)
+
+
+def shown(value: object) -> str:
+    """Return a short form of a value for an error message."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

@@ -1,0 +1,155 @@
+"""`Service`, and the decorators that make endpoints of its methods."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
+
+from motet import check
+from motet.definitions import ENDPOINT_MARK, INHERIT, Batching, EndpointDefinition, ServiceDefinition, define_endpoint, read_service
+from motet.errors import UsageError
+from motet.binding import Edge, Node, bind_node
+from motet.options import Autoscale, CallOptions, Config, Environment, Image, Resources, Assets, user_place
+from motet.own import own_call
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from motet.faces import BatchedOrFactory, EndpointOrFactory
+
+P = ParamSpec("P")
+S = TypeVar("S")
+N = TypeVar("N")
+_UNSET: Any = object()
+
+
+def _endpoint(f: Callable[..., Any] | None = None, /, *, timeout: float | None = INHERIT, idempotent: bool = INHERIT) -> Any:
+    """Make an endpoint of a method of a service.
+
+    A function (sync or async) becomes something that returns a `Call` at once, a generator (sync or async) a `Stream`.
+
+    Args:
+        f: the method, when used without parentheses.
+        timeout: seconds that a call may take, streams included; None for no limit. Without it the service's `Config` counts.
+        idempotent: whether a call may be repeated on another replica when one dies. Without it the `Config` counts.
+    """
+    if f is None:
+        return functools.partial(_endpoint, timeout=timeout, idempotent=idempotent)
+    return _mark(f, define_endpoint(f, batching=None, timeout=timeout, idempotent=idempotent))
+
+
+def _batched(
+    f: Callable[..., Any] | None = None,
+    /,
+    *,
+    max_size: int = 32,
+    max_wait: float = 0.005,
+    timeout: float | None = INHERIT,
+    idempotent: bool = INHERIT,
+) -> Any:
+    """Make an endpoint over single items of a method that works on a list of them.
+
+    Args:
+        f: the method `(self, items: list[X]) -> list[R]` (or `list[R | Failed]`), when used without parentheses.
+        max_size: items in one batch at most.
+        max_wait: seconds that an item waits at most for others to join while the replica is idle.
+        timeout: as for `endpoint`.
+        idempotent: as for `endpoint`.
+    """
+    if f is None:
+        return functools.partial(_batched, max_size=max_size, max_wait=max_wait, timeout=timeout, idempotent=idempotent)
+    return _mark(f, define_endpoint(f, batching=Batching(max_size=max_size, max_wait=max_wait), timeout=timeout, idempotent=idempotent))
+
+
+def _mark(f: Callable[..., Any], definition: EndpointDefinition) -> Callable[..., Any]:
+    @functools.wraps(f)
+    def own(self: object, *args: object, **kwargs: object) -> object:
+        return own_call(self, definition, args, kwargs)
+
+    setattr(own, ENDPOINT_MARK, definition)
+    return own
+
+
+endpoint = cast("EndpointOrFactory", _endpoint)
+batched = cast("BatchedOrFactory", _batched)
+
+
+class Service:
+    """Base class of services: a class that holds state, usually a model, and offers endpoints.
+
+    Define `__init__` with annotated parameters, decorate methods with `@motet.endpoint` or `@motet.batched`, and
+    `bind` the class into a graph. Optional hooks: `async start()`, `async stop()`, `health()` (sync or async; raises when
+    the replica is sick), `reconfigure(config)` and `@classmethod preload(cls, ...)`.
+    """
+
+    config: ClassVar[Config] = Config()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the class as far as its annotations can be resolved now; the rest follows when it is bound."""
+        super().__init_subclass__(**kwargs)
+        check.report(check.service_faults(definition_of(cls), final=False))
+
+    @classmethod
+    def bind(cls: Callable[P, S], *args: P.args, **kwargs: P.kwargs) -> S:
+        """Bind the class to constructor arguments; nothing is constructed yet.
+
+        Arguments may be bound nodes, also inside lists, tuples and dicts: the constructor gets handles for them.
+
+        Returns:
+            A node, typed as the class: a part of a graph.
+
+        Raises:
+            DefinitionError: the class is defined wrongly or the arguments don't fit the constructor; lists all faults.
+        """
+        return cast("S", bind_node(definition_of(cast("type", cls)), args, kwargs, place=user_place(2)))
+
+    def options(  # noqa: PLR0913  # the fields of Config, spelled out so that editors complete them
+        self,
+        *,
+        name: str = _UNSET,
+        resources: Resources = _UNSET,
+        replicas: int | Autoscale = _UNSET,
+        concurrency: int | None = _UNSET,
+        queue: int = _UNSET,
+        environment: Environment = _UNSET,
+        image: Image = _UNSET,
+        assets: Assets = _UNSET,
+        timeout: float | None = _UNSET,
+        retries: int = _UNSET,
+        idempotent: bool = _UNSET,
+        drain: float = _UNSET,
+    ) -> Self:
+        """Return a copy with other options: of a node, any field of `Config` and `name`; of a handle, `timeout` and `retries`."""
+        raise UsageError(
+            f"{type(self).__name__}.options() is for nodes and handles, not for instances",
+            where=user_place(2),
+            instead=f"{type(self).__name__}.bind(...).options(...)",
+        )
+
+
+def definition_of(cls: type) -> ServiceDefinition:
+    """Return the definition of a service class.
+
+    Raises:
+        UsageError: it is no service class.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Service)):
+        raise UsageError(f"{cls!r} is no service", instead="a subclass of motet.Service")
+    cached: Mapping[str, Any] = vars(cls)
+    if "__motet_definition__" not in cached:
+        cls.__motet_definition__ = read_service(cls, check.class_place(cls))  # type: ignore[attr-defined]
+    return cast("ServiceDefinition", vars(cls)["__motet_definition__"])
+
+
+def depends(node: N, /, *, timeout: float | None = None, retries: int | None = None) -> N:
+    """Make an edge of the graph with options of its own: as the default of a constructor parameter, or inside `bind`.
+
+    Args:
+        node: a bound node.
+        timeout: seconds that each call over this edge may take.
+        retries: how often an idempotent call is tried again when its replica dies.
+    """
+    if not isinstance(node, Node):
+        raise UsageError(f"depends() got {type(node).__name__}", where=user_place(2), instead="depends(Embedder.bind(...))")
+    return cast("N", Edge(node=node, options=CallOptions(timeout=timeout, retries=retries)))

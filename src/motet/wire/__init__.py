@@ -1,0 +1,1 @@
+"""What crosses a process boundary: values, errors and frames."""

@@ -1,0 +1,376 @@
+"""The typed codec: values between services as msgpack, with arrays, tensors and long byte strings out of band.
+
+Plain data (None, bool, int, float, str, bytes, list, dict with string keys) is msgpack as it stands. Everything else is a
+msgpack extension: pydantic models, dataclasses, msgspec structs and enums by class name and fields, so that a value arrives
+with exactly the type and state it was sent with and nothing is validated twice. What the codec doesn't know is pickled, by
+cloudpickle where the class can't be imported; only processes of one server, over owner-only sockets, ever decode that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import importlib
+import pathlib
+import pickle
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import cloudpickle
+import msgspec
+from msgspec import msgpack
+from pydantic import BaseModel
+
+from motet.errors import InvalidOutput
+from motet.wire.payload import Buffer, Payload
+
+OUT_OF_BAND = 4096  # bytes from which a buffer leaves the head
+
+# Extension codes. They are part of the wire format: never renumber.
+_TUPLE, _SET, _FROZENSET, _DICT, _BIG_INT, _OBJECT, _ENUM, _STDLIB, _ARRAY, _TENSOR, _IMAGE, _BYTES, _PICKLE, _EMBEDDED, _SCALAR = range(
+    1, 16
+)
+
+_SCALARS = frozenset((type(None), bool, float, str))
+_MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
+_pack = msgpack.Encoder().encode
+_unpack = msgpack.Decoder().decode
+
+# Classes of the standard library that are their text, with the function that reads it back.
+_STDLIB_TYPES: dict[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
+    dt.datetime: (dt.datetime.isoformat, dt.datetime.fromisoformat),
+    dt.date: (dt.date.isoformat, dt.date.fromisoformat),
+    dt.time: (dt.time.isoformat, dt.time.fromisoformat),
+    dt.timedelta: (lambda d: f"{d.days} {d.seconds} {d.microseconds}",
+                   lambda s: dt.timedelta(**dict(zip(("days", "seconds", "microseconds"), map(int, s.split()), strict=True)))),
+    uuid.UUID: (str, uuid.UUID),
+    decimal.Decimal: (str, decimal.Decimal),
+    fractions.Fraction: (str, fractions.Fraction),
+    complex: (repr, complex),
+    pathlib.PosixPath: (str, pathlib.PosixPath),
+    pathlib.PurePosixPath: (str, pathlib.PurePosixPath),
+}  # fmt: skip
+_STDLIB_READERS = {cls.__name__: read for cls, (_, read) in _STDLIB_TYPES.items()}
+
+
+Embed = Callable[[object], Payload | None]
+"""Returns what stands for a value: an encoded one that is forwarded as it is, or None if the value is to be encoded."""
+
+
+class _Writer:
+    """Turns one value into msgpack-ready data, collecting buffers on the way."""
+
+    __slots__ = ("buffers", "embed")
+
+    def __init__(self, embed: Embed | None) -> None:
+        self.buffers: list[Buffer] = []
+        self.embed = embed
+
+    def ext(self, code: int, data: Any) -> msgpack.Ext:
+        return msgpack.Ext(code, _pack(data))
+
+    def convert(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _SCALARS:
+            return value
+        if kind is int:
+            return value if _MIN_INT <= value <= _MAX_INT else msgpack.Ext(_BIG_INT, str(value).encode())
+        if kind is list:
+            return value if _SCALARS.issuperset(map(type, value)) else [self.convert(item) for item in value]
+        if kind is dict:
+            return self._dict(value)
+        if (write := _WRITERS.get(kind)) is not None:
+            return write(self, value)
+        return self._other(value, kind)
+
+    def _dict(self, value: dict[Any, Any]) -> Any:
+        if {str}.issuperset(map(type, value)):
+            return value if _SCALARS.issuperset(map(type, value.values())) else {k: self.convert(v) for k, v in value.items()}
+        return self.ext(_DICT, [[self.convert(k), self.convert(v)] for k, v in value.items()])
+
+    def _other(self, value: Any, kind: type) -> Any:
+        if self.embed is not None and (embedded := self.embed(value)) is not None:
+            first = len(self.buffers)
+            self.buffers += embedded.buffers
+            return self.ext(_EMBEDDED, [bytes(embedded.head), first, len(embedded.buffers)])
+        if isinstance(value, BaseModel):
+            return self._model(value, kind)
+        if isinstance(value, enum.Enum):
+            if is_importable(kind):
+                return self.ext(_ENUM, [class_name(kind), value.name])
+        elif is_importable(kind) and (names := _field_names(kind)) is not None:
+            return self.ext(_OBJECT, [class_name(kind), {n: self.convert(getattr(value, n)) for n in names if hasattr(value, n)}])
+        if (write := _library_writer(kind)) is not None and (written := write(self, value)) is not None:
+            return written
+        return self._pickle(value)
+
+    def _model(self, value: BaseModel, kind: type) -> Any:
+        if not is_importable(kind) or type(value).__getstate__ is not BaseModel.__getstate__:
+            return self._pickle(value)
+        extra, private = value.__pydantic_extra__, value.__pydantic_private__
+        state = [class_name(kind), {k: self.convert(v) for k, v in value.__dict__.items()}, list(value.__pydantic_fields_set__)]
+        if extra is not None or private is not None:
+            state += [self.convert(extra), self.convert(_without_undefined(private))]
+        return self.ext(_OBJECT, state)
+
+    def _pickle(self, value: Any) -> Any:
+        buffers: list[pickle.PickleBuffer] = []
+        dump = pickle.dumps if is_importable(type(value)) else cloudpickle.dumps
+        try:
+            data = dump(value, protocol=5, buffer_callback=buffers.append)
+        except Exception as first:
+            try:
+                buffers.clear()
+                data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+            except Exception:  # noqa: BLE001  # whatever a user's reducer raises
+                message = f"a value of type {type(value).__module__}.{type(value).__qualname__} can't be sent to another process"
+                raise InvalidOutput(
+                    message,
+                    found=f"{type(first).__name__}: {first}",
+                    instead="plain data, a pydantic model, a dataclass, an array, a tensor, an image, or something picklable",
+                ) from first
+        return msgpack.Ext(_PICKLE, _pack([data, [self.buffer(b.raw()) for b in buffers]]))
+
+    def buffer(self, data: Buffer) -> int:
+        # A copy, since values cross as they are now: what is written to the array later must not travel.
+        self.buffers.append(data if type(data) is bytes else bytes(data))
+        return len(self.buffers) - 1
+
+    def bytes(self, value: Buffer) -> Any:
+        return msgpack.Ext(_BYTES, _pack(self.buffer(value))) if len(value) >= OUT_OF_BAND else bytes(value)
+
+    def array(self, value: Any) -> Any:
+        if value.dtype.hasobject or type(value).__module__ != "numpy":
+            return None
+        return self.ext(_ARRAY, [_dtype_text(value.dtype), list(value.shape), *self._contents(value)])
+
+    def _contents(self, value: Any) -> tuple[Any]:
+        contiguous = value if value.flags.c_contiguous else value.copy(order="C")
+        raw = memoryview(contiguous.reshape(-1).view("u1")) if contiguous.nbytes else b""
+        return (self.buffer(raw),) if len(raw) >= OUT_OF_BAND else (bytes(raw),)
+
+    def tensor(self, value: Any) -> Any:
+        import torch
+
+        if value.layout is not torch.strided or value.is_quantized:
+            return None
+        plain = value.detach().cpu().contiguous()
+        return self.ext(
+            _TENSOR,
+            [
+                str(value.dtype).removeprefix("torch."),
+                list(value.shape),
+                bool(value.requires_grad),
+                *self._contents(plain.reshape(-1).view(torch.uint8).numpy()),
+            ],
+        )
+
+    def image(self, value: Any) -> Any:
+        if value.mode == "P":
+            return None  # its palette is a second part; pickle keeps both
+        return self.ext(_IMAGE, [value.mode, list(value.size), self.bytes(value.tobytes())])
+
+
+def _items(code: int) -> Callable[[_Writer, Iterable[Any]], Any]:
+    return lambda writer, value: writer.ext(code, [writer.convert(item) for item in value])
+
+
+_WRITERS: dict[type, Callable[[_Writer, Any], Any]] = {
+    bytes: lambda w, v: w.bytes(v),
+    bytearray: lambda w, v: w.ext(_SCALAR, ["bytearray", w.bytes(bytes(v))]),
+    memoryview: lambda w, v: w.bytes(bytes(v)),
+    tuple: _items(_TUPLE),
+    set: _items(_SET),
+    frozenset: _items(_FROZENSET),
+}
+for _cls, (_write, _) in _STDLIB_TYPES.items():
+    _WRITERS[_cls] = lambda w, v, _write=_write, _name=_cls.__name__: w.ext(_STDLIB, [_name, _write(v)])  # type: ignore[misc]
+
+
+def _library_writer(kind: type) -> Callable[[_Writer, Any], Any] | None:
+    """Return the writer of an array library's type; looks only at libraries that are loaded."""
+    numpy, torch, pil = sys.modules.get("numpy"), sys.modules.get("torch"), sys.modules.get("PIL.Image")
+    writer: Callable[[_Writer, Any], Any] | None = None
+    if numpy is not None and issubclass(kind, numpy.ndarray):
+        writer = _Writer.array
+    elif numpy is not None and issubclass(kind, numpy.generic):
+        writer = lambda w, v: w.ext(_SCALAR, ["numpy", _dtype_text(v.dtype), v.tobytes()]) if not v.dtype.hasobject else None  # noqa: E731
+    elif torch is not None and issubclass(kind, getattr(torch, "Tensor", ())):
+        writer = _Writer.tensor
+    elif pil is not None and issubclass(kind, pil.Image):
+        writer = _Writer.image
+    if writer is not None and kind.__module__.split(".")[0] in ("numpy", "torch", "PIL"):
+        _WRITERS[kind] = lambda w, v: written if (written := writer(w, v)) is not None else w._pickle(v)  # noqa: SLF001
+    return writer
+
+
+def _dtype_text(dtype: Any) -> Any:
+    return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
+
+
+def _without_undefined(private: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    from pydantic_core import PydanticUndefined
+
+    return None if private is None else {k: v for k, v in private.items() if v is not PydanticUndefined}
+
+
+@lru_cache(maxsize=4096)
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Return the fields of a class whose state is its fields, or None for any other class."""
+    if dataclasses.is_dataclass(kind) and kind.__reduce_ex__ is object.__reduce_ex__:
+        declared = {f.name for f in dataclasses.fields(kind)}
+        slots = {name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if name != "__weakref__"}
+        return tuple(declared | slots - {"__dict__"}) if "__dict__" not in dir(kind) or slots else tuple(declared)
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    return None
+
+
+@lru_cache(maxsize=4096)
+def is_importable(kind: type) -> bool:
+    """Whether other processes can find the class by its module and name."""
+    found: object = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is kind and (kind.__module__ != "__main__" or getattr(sys.modules["__main__"], "__file__", None) is not None)
+
+
+@lru_cache(maxsize=4096)
+def class_name(kind: type) -> str:
+    """Return `module:qualified.name`."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+@lru_cache(maxsize=4096)
+def load_class(name: str) -> type:
+    """Return the class that `class_name` named.
+
+    Raises:
+        ImportError: there is no such class here.
+    """
+    module, _, qualified = name.partition(":")
+    found: object = importlib.import_module(module)
+    try:
+        for part in qualified.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        message = f"there is no {qualified} in the module {module} of this process"
+        raise ImportError(message) from None
+    if not isinstance(found, type):
+        message = f"{name} is no class"
+        raise ImportError(message)
+    return found
+
+
+class _Reader:
+    """Turns msgpack extensions back into values."""
+
+    __slots__ = ("buffers", "unpack")
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        self.buffers = buffers
+        self.unpack = msgpack.Decoder(ext_hook=self.read).decode
+
+    def read(self, code: int, data: memoryview) -> Any:
+        if code == _BIG_INT:
+            return int(bytes(data))
+        return _READERS[code](self, self.unpack(data))
+
+    def object(self, state: list[Any]) -> Any:
+        kind = load_class(state[0])
+        value = kind.__new__(kind)
+        if issubclass(kind, BaseModel):
+            object.__setattr__(value, "__dict__", state[1])
+            object.__setattr__(value, "__pydantic_fields_set__", set(state[2]))
+            object.__setattr__(value, "__pydantic_extra__", state[3] if len(state) > 3 else None)  # noqa: PLR2004
+            object.__setattr__(value, "__pydantic_private__", state[4] if len(state) > 3 else None)  # noqa: PLR2004
+            return value
+        if issubclass(kind, msgspec.Struct):
+            return kind(**state[1])
+        for name, item in state[1].items():
+            object.__setattr__(value, name, item)
+        return value
+
+    def raw(self, where: Any) -> Buffer:
+        return self.buffers[where] if isinstance(where, int) else cast("Buffer", where)
+
+    def array(self, state: list[Any]) -> Any:
+        import numpy as np
+
+        dtype = np.dtype([tuple(f) for f in state[0]] if isinstance(state[0], list) else state[0])
+        view = np.frombuffer(memoryview(self.raw(state[2])).toreadonly(), dtype=dtype) if 0 not in state[1] else np.empty(0, dtype)
+        shaped = view.reshape(state[1])
+        shaped.flags.writeable = False
+        return shaped
+
+    def tensor(self, state: list[Any]) -> Any:
+        import torch
+
+        # A private copy: torch writes through read-only mappings and would crash the process.
+        flat = (
+            torch.frombuffer(bytearray(self.raw(state[3])), dtype=torch.uint8) if 0 not in state[1] else torch.empty(0, dtype=torch.uint8)
+        )
+        return flat.view(getattr(torch, state[0])).reshape(state[1]).requires_grad_(state[2])
+
+    def image(self, state: list[Any]) -> Any:
+        from PIL import Image
+
+        return Image.frombytes(state[0], tuple(state[1]), bytes(state[2]))
+
+    def scalar(self, state: list[Any]) -> Any:
+        if state[0] == "bytearray":
+            return bytearray(state[1])
+        import numpy as np
+
+        return np.frombuffer(state[2], dtype=np.dtype([tuple(f) for f in state[1]] if isinstance(state[1], list) else state[1]))[0]
+
+    def pickle(self, state: list[Any]) -> Any:
+        return pickle.loads(state[0], buffers=[self.buffers[i] for i in state[1]])  # noqa: S301  # between own processes only
+
+    def embedded(self, state: list[Any]) -> Any:
+        head, first, count = state
+        return decode(Payload(head, tuple(self.buffers[first : first + count])))
+
+
+_READERS: dict[int, Callable[[_Reader, Any], Any]] = {
+    _TUPLE: lambda _, items: tuple(items),
+    _SET: lambda _, items: set(items),
+    _FROZENSET: lambda _, items: frozenset(items),
+    _DICT: lambda _, pairs: {k: v for k, v in pairs},  # noqa: C416  # pairs are lists
+    _OBJECT: _Reader.object,
+    _ENUM: lambda _, state: load_class(state[0])[state[1]],  # type: ignore[index]
+    _STDLIB: lambda _, state: _STDLIB_READERS[state[0]](state[1]),
+    _ARRAY: _Reader.array,
+    _TENSOR: _Reader.tensor,
+    _IMAGE: _Reader.image,
+    _BYTES: lambda reader, index: bytes(reader.buffers[index]),
+    _PICKLE: _Reader.pickle,
+    _EMBEDDED: _Reader.embedded,
+    _SCALAR: _Reader.scalar,
+}
+
+
+def encode(value: object, *, embed: Embed | None = None) -> Payload:
+    """Encode a value as it is now: later changes of the value don't change the payload.
+
+    Raises:
+        InvalidOutput: the value can't be sent.
+    """
+    if type(value) in _SCALARS:
+        return Payload(_pack(value))
+    writer = _Writer(embed)
+    return Payload(_pack(writer.convert(value)), tuple(writer.buffers))
+
+
+def decode(payload: Payload) -> Any:
+    """Decode a value. Arrays are read-only views of the payload's buffers; tensors are private copies."""
+    return (_Reader(payload.buffers) if payload.buffers else _BARE_READER).unpack(payload.head)
+
+
+_BARE_READER = _Reader(())

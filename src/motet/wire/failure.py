@@ -1,0 +1,163 @@
+"""Errors between processes: the exception as data, with the user's frames of every hop it came through."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any
+
+import msgspec
+
+from motet.errors import MotetError, RemoteError, http_status, public_fields
+from motet.options import LIBRARY
+from motet.wire import codec
+from motet.wire.payload import Payload
+
+MAX_FRAMES = 32
+HOPS = "__motet_hops__"
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a traceback."""
+
+    file: str
+    line: int
+    function: str
+    source: str
+
+
+class Hop(msgspec.Struct, frozen=True, array_like=True):
+    """Where an exception passed: the endpoint, the replica, and the user's frames there."""
+
+    endpoint: str
+    replica: str
+    frames: tuple[Frame, ...]
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An exception as data.
+
+    Attributes:
+        kind: class, as `module:qualified.name`.
+        message: `str()` of the exception.
+        state: the pickled exception, or its codec-encoded args and attributes, or nothing.
+        pickled: whether `state` is pickle.
+        hops: root cause first.
+        fields: what an HTTP client is told.
+        status: HTTP status.
+        cause: text of the exceptions that it was raised from.
+    """
+
+    kind: str
+    message: str
+    state: bytes
+    pickled: bool
+    hops: tuple[Hop, ...]
+    fields: dict[str, Any]
+    status: int
+    cause: str = ""
+
+
+def record(error: BaseException, *, endpoint: str, replica: str) -> Failure:
+    """Describe an exception that leaves `endpoint`, adding this hop to those that it has come through."""
+    hop = Hop(endpoint, replica, user_frames(error))
+    state, pickled = _state(error)
+    chained = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return Failure(
+        kind=codec.class_name(type(error)),
+        message=_text(error),
+        state=state,
+        pickled=pickled,
+        hops=(*getattr(error, HOPS, ()), hop),
+        fields=_jsonable(public_fields(error)),
+        status=http_status(error),
+        cause="" if chained is None else "".join(traceback.format_exception(chained, chain=False)).strip(),
+    )
+
+
+def rebuild(failure: Failure) -> BaseException:
+    """Return the exception that a failure describes: of the same class where it can be imported, else a `RemoteError`.
+
+    The user's frames of every hop are in its notes, so that a plain traceback shows the whole way.
+    """
+    error = _restore(failure)
+    if error is None:
+        error = RemoteError(failure.message, kind=failure.kind.rpartition(":")[2])
+        error.__dict__["status"] = failure.status
+    setattr(error, HOPS, failure.hops)
+    error.__notes__ = [*[n for n in getattr(error, "__notes__", ()) if not n.startswith(_TITLE)], chain_text(failure)]
+    return error
+
+
+_TITLE = "It came through these services, the cause last:"
+
+
+def chain_text(failure: Failure) -> str:
+    """Return the hops as one readable block, root cause at the bottom."""
+    lines = [_TITLE]
+    for hop in reversed(failure.hops):
+        lines.append(f"  {hop.endpoint} [{hop.replica}]")
+        for frame in hop.frames:
+            lines.append(f'    File "{frame.file}", line {frame.line}, in {frame.function}')
+            if frame.source:
+                lines.append(f"      {frame.source}")
+    lines.append(f"  {failure.kind.rpartition(':')[2]}: {failure.message}")
+    if failure.cause:
+        lines += ["  raised from:", *("    " + line for line in failure.cause.splitlines())]
+    return "\n".join(lines)
+
+
+def user_frames(error: BaseException) -> tuple[Frame, ...]:
+    """Return the frames of the traceback that aren't Motet's own; all of them if there are no others."""
+    extracted = traceback.extract_tb(error.__traceback__)
+    kept = [
+        f for f in extracted if not f.filename.startswith(LIBRARY) and "/asyncio/" not in f.filename and "/concurrent/" not in f.filename
+    ]
+    return tuple(Frame(f.filename, f.lineno or 0, f.name, f.line or "") for f in kept[-MAX_FRAMES:])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return error.message if isinstance(error, MotetError) else str(error)
+    except Exception:  # noqa: BLE001  # a user's __str__ may raise
+        return "<its message can't be shown>"
+
+
+def _state(error: BaseException) -> tuple[bytes, bool]:
+    """Return the encoded state of an exception: pickle where it survives the way back, else args and attributes."""
+    try:
+        if type(error).__reduce__ is BaseException.__reduce__:
+            # Rebuilding by `cls(*args)` fails for a class whose __init__ takes other arguments than it hands on.
+            state = codec.encode([list(error.args), {k: v for k, v in error.__dict__.items() if not k.startswith("__")}])
+            if not state.buffers:
+                return bytes(state.head), False
+        data = pickle.dumps(error)
+        pickle.loads(data)  # noqa: S301  # our own bytes, of a moment ago
+    except Exception:  # noqa: BLE001  # attributes that can't travel: the message and the frames do
+        return b"", False
+    return data, True
+
+
+def _restore(failure: Failure) -> BaseException | None:
+    try:
+        kind = codec.load_class(failure.kind)
+        if not issubclass(kind, BaseException) or not failure.state:
+            return None
+        if failure.pickled:
+            loaded = pickle.loads(failure.state)  # noqa: S301  # between own processes only
+            return loaded if isinstance(loaded, BaseException) else None
+        args, attributes = codec.decode(Payload(failure.state))
+        error = kind.__new__(kind, *args)
+        error.args = tuple(args)
+        error.__dict__.update(attributes)
+    except Exception:  # noqa: BLE001  # whatever it is, the caller gets a RemoteError
+        return None
+    return error
+
+
+def _jsonable(fields: dict[str, object]) -> dict[str, Any]:
+    return {k: v if isinstance(v, str | int | float | bool | list | dict | None) else str(v) for k, v in fields.items()}
+
+
+encode_failure = msgspec.msgpack.Encoder(enc_hook=str).encode
+decode_failure = msgspec.msgpack.Decoder(Failure).decode
