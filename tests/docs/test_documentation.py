@@ -12,13 +12,10 @@ import click
 import pytest
 from motet.cli import main
 from sybil import Example, Sybil
-from sybil.document import Document
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "ask_docs" / "README.md"]
-
 run_python = PythonEvaluator()
 
 
@@ -35,28 +32,26 @@ python_blocks = Sybil(parsers=[CodeBlockParser("python", evaluate)])
 console_blocks = Sybil(parsers=[CodeBlockParser(language, lambda _: None) for language in ("console", "sh")])
 
 
-def blocks(sybil: Sybil, page: Path) -> list[Example]:
-    document: Document = sybil.parse(page)
-    return list(document.examples())
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/ask_docs/README.md"]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@every_page
 def test_python_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # The blocks of a page share a module of their own, so that its classes are found by name as those of a file are.
     module = types.ModuleType("page_" + re.sub(r"\W", "_", page.stem))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)
-    for example in blocks(python_blocks, page):
-        example.namespace.setdefault("__name__", module.__name__)
-        module.__dict__.update(example.namespace)
-        example.document.namespace = example.namespace = module.__dict__
+    document = python_blocks.parse(page)
+    document.namespace = module.__dict__
+    for example in document.examples():
         example.evaluate()
 
 
 def commands(page: Path) -> list[tuple[int, list[str]]]:
     """Return line number and words of each `motet ...` command in the console blocks of a page."""
     found = []
-    for example in blocks(console_blocks, page):
+    for example in console_blocks.parse(page).examples():
         for number, line in enumerate(str(example.parsed).splitlines(), example.line + 1):
             text = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
             if text.startswith("motet "):
@@ -64,7 +59,7 @@ def commands(page: Path) -> list[tuple[int, list[str]]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@every_page
 def test_commands_exist(page: Path) -> None:
     assert isinstance(main, click.Group)
     for line, (name, *words) in commands(page):
@@ -84,7 +79,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@every_page
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://")):
