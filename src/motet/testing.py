@@ -9,7 +9,7 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,7 +84,7 @@ class Gate:
                 raise GateTimeout(f"nobody opened {self.name} within {timeout:g} s")
 
     @contextlib.contextmanager
-    def _opened_reader(self) -> Iterator[int | None]:
+    def _opened_reader(self) -> Generator[int | None]:
         try:
             end = os.open(self._opened_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:  # the test is over: nothing is held any more
@@ -166,11 +166,11 @@ class Gate:
 
 async def _until_readable(end: int, timeout: float, what: str) -> None:  # noqa: ASYNC109
     loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-    loop.add_reader(end, lambda: readable.done() or readable.set_result(None))
+    readable = asyncio.Event()
+    loop.add_reader(end, readable.set)
     try:
         async with asyncio.timeout(max(0.0, timeout)):
-            await readable
+            await readable.wait()
     except TimeoutError:
         raise GateTimeout(f"{what} within {timeout:g} s") from None
     finally:

@@ -102,7 +102,7 @@ class _Writer:
         if isinstance(value, BaseModel):
             return self._model(value, kind)
         if isinstance(value, enum.Enum):
-            if is_importable(kind):
+            if is_importable(kind) and value.name in kind.__members__:  # combined flags have no member
                 return self.ext(_ENUM, [class_name(kind), value.name])
         elif is_importable(kind) and (names := _field_names(kind)) is not None:
             return self.ext(_OBJECT, [class_name(kind), {n: self.convert(getattr(value, n)) for n in names if hasattr(value, n)}])
@@ -193,6 +193,15 @@ for _cls, (_write, _) in _STDLIB_TYPES.items():
     _WRITERS[_cls] = lambda w, v, _write=_write, _name=_cls.__name__: w.ext(_STDLIB, [_name, _write(v)])  # type: ignore[misc]
 
 
+def _instant(writer: _Writer, value: dt.datetime | dt.time) -> Any:
+    # ISO text has no room for a zone's rules, nor for which of two equal times at the end of summer is meant.
+    exact = value.fold == 0 and (value.tzinfo is None or type(value.tzinfo) is dt.timezone)
+    return writer.ext(_STDLIB, [type(value).__name__, value.isoformat()]) if exact else writer._pickle(value)  # noqa: SLF001
+
+
+_WRITERS[dt.datetime] = _WRITERS[dt.time] = _instant
+
+
 def _library_writer(kind: type) -> Callable[[_Writer, Any], Any] | None:
     """Return the writer of an array library's type; looks only at libraries that are loaded."""
     numpy, torch, pil = sys.modules.get("numpy"), sys.modules.get("torch"), sys.modules.get("PIL.Image")
@@ -243,8 +252,9 @@ def is_importable(kind: type) -> bool:
 
 @lru_cache(maxsize=4096)
 def class_name(kind: type) -> str:
-    """Return `module:qualified.name`."""
-    return f"{kind.__module__}:{kind.__qualname__}"
+    """Return `module:qualified.name`; a script's own name is the same in every process that loaded it."""
+    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
+    return f"{module}:{kind.__qualname__}"
 
 
 @lru_cache(maxsize=4096)
@@ -284,6 +294,8 @@ class _Reader:
 
     def object(self, state: list[Any]) -> Any:
         kind = load_class(state[0])
+        if issubclass(kind, msgspec.Struct):
+            return kind(**state[1])
         value = kind.__new__(kind)
         if issubclass(kind, BaseModel):
             object.__setattr__(value, "__dict__", state[1])
@@ -291,8 +303,6 @@ class _Reader:
             object.__setattr__(value, "__pydantic_extra__", state[3] if len(state) > 3 else None)  # noqa: PLR2004
             object.__setattr__(value, "__pydantic_private__", state[4] if len(state) > 3 else None)  # noqa: PLR2004
             return value
-        if issubclass(kind, msgspec.Struct):
-            return kind(**state[1])
         for name, item in state[1].items():
             object.__setattr__(value, name, item)
         return value
