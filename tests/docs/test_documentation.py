@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 import pytest
-from motet.cli import main
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
+
+from motet.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 run_python = PythonEvaluator()
