@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import cloudpickle
 
-from motet.options import Config
+from motet.options import LIBRARY, Config
 
 _LIBRARY_FOLDERS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
 
@@ -107,7 +107,12 @@ def _is_users(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
     if module == "motet" or module.startswith("motet."):
         return False
-    return file is None or not file.startswith(_LIBRARY_FOLDERS)
+    return file is None or is_users_file(file)
+
+
+def is_users_file(file: str) -> bool:
+    """Whether a source file is the user's own: of no installed package, of Python, or of Motet."""
+    return not file.startswith((*_LIBRARY_FOLDERS, LIBRARY))
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
 from motet.runtime.handle import Handle
+from motet.targets import ScriptReached, is_loading_script
 
 S = TypeVar("S")
 EngineName = Literal["inline", "local"]
@@ -156,6 +157,8 @@ def run(app: S, *, engine: EngineName = "local", name: str = "default", route: s
         DefinitionError: the graph is wrong; lists all faults.
         UsageError: `app` is no bound node.
     """
+    if is_loading_script():
+        raise ScriptReached
     graph = compile_graph(app, name=name, route=route if route is not None else "/" if name == "default" else f"/{name}")
     return Running(graph, engine, port)
 

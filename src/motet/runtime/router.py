@@ -54,6 +54,12 @@ class Router:
             for exchange in waiting:
                 self._assign(exchange)
 
+    def remove_link(self, link: Link) -> None:
+        """Stop using a link that has ended."""
+        for route in self._routes.values():
+            if link in route.links:
+                route.links = [other for other in route.links if other is not link]
+
     def send(self, exchange: Exchange) -> None:
         """Send an exchange to a replica, now or as soon as there is one."""
         self.hold(exchange)

@@ -1,0 +1,58 @@
+"""A caller's view of which replicas there are: keeps the router's links as the supervisor says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from motet.engines.local.control import Routed
+from motet.engines.local.link import SocketLink
+from motet.runtime.exchange import Link
+from motet.runtime.router import Router
+
+log = logging.getLogger("motet.directory")
+
+
+class Directory:
+    """Connects to new replicas, retires links to those that are gone from the supervisor's list."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._links: dict[str, dict[str, SocketLink]] = {}  # by address and replica
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, Routed] = {}
+
+    def apply(self, routed: Routed) -> None:
+        """Take a list of the supervisor; connecting goes on in the background."""
+        self._latest[routed.address] = routed
+        task = asyncio.get_running_loop().create_task(self._connect(routed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, routed: Routed) -> None:
+        links = self._links.setdefault(routed.address, {})
+        loop = asyncio.get_running_loop()
+        for replica in routed.replicas:
+            if replica.identity in links and not links[replica.identity].closed:
+                continue
+            try:
+                _, link = await loop.create_unix_connection(lambda r=replica: SocketLink(r.identity, self._router), replica.path)  # type: ignore[misc]
+            except OSError as error:
+                log.warning("%s can't be reached: %s", replica.identity, error)  # it died meanwhile; the next list lacks it
+                continue
+            links[replica.identity] = link
+        if self._latest[routed.address] is not routed:
+            return  # a newer list came while connecting; its own task sets the links
+        wanted = {replica.identity for replica in routed.replicas}
+        for identity in [i for i in links if i not in wanted]:
+            links.pop(identity).retire()
+        usable: list[Link] = [link for link in links.values() if not link.closed]
+        self._router.set_links(routed.address, usable, broken=routed.broken)
+
+    def close(self) -> None:
+        """Close all links."""
+        for task in self._tasks:
+            task.cancel()
+        for links in self._links.values():
+            for link in links.values():
+                link.close()

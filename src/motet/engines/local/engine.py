@@ -1,0 +1,138 @@
+"""The local engine as `motet.run` uses it: a client of a supervisor that it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import sys
+
+from motet.engines.interface import ServerStatus
+from motet.engines.local.control import Answer, AskStatus, ControlConnection, Delete, Deploy, Hello, Routed, Shutdown
+from motet.engines.local.directory import Directory
+from motet.engines.local.plan import plan_graph, recipe_of_this_process
+from motet.engines.local.processes import end_of, start_process
+from motet.errors import StartError, Unavailable
+from motet.graph import Graph
+from motet.runtime.caller import Caller
+from motet.runtime.plans import HandleSpec
+from motet.runtime.router import Router
+from motet.wire import failure
+
+
+class LocalEngine:
+    """Runs apps as supervised processes of this machine.
+
+    Args:
+        port: of the loopback interface to serve HTTP on; 0 for any free one, None for no HTTP.
+    """
+
+    name = "local"
+
+    def __init__(self, *, port: int | None = None) -> None:
+        self._port = port
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._pid = 0
+
+    @property
+    def caller(self) -> Caller:
+        """What makes calls to the apps."""
+        return self._caller
+
+    async def start(self) -> None:
+        """Start the supervisor.
+
+        Raises:
+            StartError: it can't be started: the port is taken, say.
+        """
+        loop = asyncio.get_running_loop()
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # the name that replicas know a script by
+        self._router = Router(loop, owner=f"pid {os.getpid()}")
+        self._directory = Directory(self._router)
+        self._caller = Caller(self._router, loop)
+        ours, theirs = socket.socketpair()
+        target = sys.argv[0] or "python"
+        self._pid = start_process(
+            "motet.engines.local.supervisor_process",
+            str(theirs.fileno()),
+            target,
+            str(self._port) if self._port is not None else "-",
+            descriptors=(theirs.fileno(),),
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
+        self._connection = ControlConnection(reader, writer)
+        started = self._expect(0)
+        self._connection.send(Hello(role="client", identity=f"client {os.getpid()}", pid=os.getpid()))
+        self._listening = loop.create_task(self._listen())
+        await self._result(started)
+
+    async def _listen(self) -> None:
+        async for message in self._connection:
+            if isinstance(message, Routed):
+                self._directory.apply(message)
+            elif isinstance(message, Answer) and (future := self._answers.pop(message.number, None)) is not None and not future.done():
+                future.set_result(message)
+        self._router.close()
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(StartError("the supervisor died", instead="see its output above"))
+        self._answers.clear()
+
+    def _expect(self, number: int) -> asyncio.Future[Answer]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        return future
+
+    async def _result(self, future: asyncio.Future[Answer]) -> Answer:
+        answer = await future
+        if answer.failure is not None:
+            raise failure.rebuild(answer.failure)
+        return answer
+
+    async def deploy(self, graph: Graph) -> HandleSpec:
+        """Start an app; services start in parallel."""
+        plan = plan_graph(graph)
+        number = next(self._numbers)
+        future = self._expect(number)
+        self._connection.send(Deploy(number, plan, recipe_of_this_process()))
+        answer = await self._result(future)
+        if answer.handle is None:
+            message = "the supervisor sent no handle"
+            raise Unavailable(message)
+        return answer.handle
+
+    async def delete(self, app: str) -> None:
+        """Stop an app."""
+        number = next(self._numbers)
+        future = self._expect(number)
+        self._connection.send(Delete(number, app))
+        await self._result(future)
+
+    async def status(self) -> ServerStatus:
+        """Return what runs."""
+        number = next(self._numbers)
+        future = self._expect(number)
+        self._connection.send(AskStatus(number))
+        answer = await self._result(future)
+        if answer.status is None:
+            message = "the supervisor sent no status"
+            raise Unavailable(message)
+        return answer.status
+
+    async def stop(self) -> None:
+        """Stop everything, the supervisor last."""
+        number = next(self._numbers)
+        future = self._expect(number)
+        self._connection.send(Shutdown(number))
+        try:
+            await self._result(future)
+        except StartError:
+            pass  # it has died already: everything that it had started has, too
+        self._directory.close()
+        self._router.close()
+        await self._connection.close()
+        await self._listening
+        await end_of(self._pid)

@@ -1,0 +1,143 @@
+"""The caller's end of a connection to a replica: exchanges out, answers in."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, cast
+
+from motet.errors import MotetError
+from motet.runtime.exchange import Exchange
+from motet.wire.failure import decode_failure
+from motet.wire.frames import CallMeta, FrameKind, FrameReader, decode_answer, encode_meta, pack, sizes_of, split
+
+if TYPE_CHECKING:
+    from motet.runtime.router import Router
+
+log = logging.getLogger("motet.link")
+
+_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE = (
+    int(k) for k in (FrameKind.CALL, FrameKind.RESULT, FrameKind.ITEM, FrameKind.END, FrameKind.BEGIN, FrameKind.FAILURE)
+)
+
+
+class SocketLink(asyncio.Protocol):
+    """A link to one replica over a Unix socket."""
+
+    def __init__(self, replica: str, router: Router) -> None:
+        self.replica = replica
+        self.closed = False
+        self._router = router
+        self._exchanges: dict[int, Exchange] = {}
+        self._ids = itertools.count(1)
+        self._reader = FrameReader(self._handle)
+        self._transport: asyncio.Transport | None = None
+        self._retiring = False
+
+    @property
+    def outstanding(self) -> int:
+        """Exchanges that the replica hasn't answered."""
+        return len(self._exchanges)
+
+    # -- link ------------------------------------------------------------------------------------------------------
+
+    def send(self, exchange: Exchange) -> None:
+        """Start an exchange."""
+        deadline = exchange.deadline
+        meta = encode_meta(CallMeta(
+            exchange.endpoint, exchange.format, None if deadline == math.inf else deadline - time.monotonic(), exchange.request_id,
+            exchange.trace, exchange.content_type, exchange.accept, sizes_of(exchange.body),
+        ))  # fmt: skip
+        number = next(self._ids) & 0xFFFFFFFF
+        frame = pack(FrameKind.CALL, number, meta, exchange.body)
+        exchange.id = number
+        self._exchanges[number] = exchange
+        if self.closed:
+            # The loss of this link is being told to its exchanges; this one never left.
+            self._exchanges.pop(number)
+            self._router.lost(exchange, self.replica, begun=False)
+        else:
+            self._write(frame)
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Stop an exchange; none of its callbacks is called any more."""
+        if self._exchanges.pop(exchange.id, None) is not None:
+            self._write(pack(FrameKind.CANCEL, exchange.id))
+            self._close_if_retired()
+
+    def credit(self, exchange: Exchange, items: int) -> None:
+        """Let a stream send more items."""
+        if exchange.id in self._exchanges:
+            self._write(pack(FrameKind.CREDIT, exchange.id, encode_meta(items)))
+
+    def retire(self) -> None:
+        """Close once everything outstanding is answered; nothing new is sent."""
+        self._retiring = True
+        self._close_if_retired()
+
+    def close(self) -> None:
+        """Close now; what is outstanding is lost."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _close_if_retired(self) -> None:
+        if self._retiring and not self._exchanges:
+            self.close()
+
+    def _write(self, frame: bytes | list[bytes | bytearray | memoryview]) -> None:
+        transport = cast("asyncio.Transport", self._transport)
+        if isinstance(frame, list):
+            transport.writelines(frame)
+        else:
+            transport.write(frame)
+
+    # -- protocol --------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take answers. Nothing may escape from here: uvloop would drop the connection and all other calls with it."""
+        try:
+            self._reader.feed(data)
+        except MotetError:
+            log.exception("the link to %s carried something that is no frame; it is closed", self.replica)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Tell the router what is lost."""
+        self.closed = True
+        lost, self._exchanges = list(self._exchanges.values()), {}
+        self._router.remove_link(self)
+        for exchange in lost:
+            self._router.lost(exchange, self.replica)
+
+    def _handle(self, kind: int, number: int, meta: memoryview, body: memoryview) -> None:
+        exchange = self._exchanges.get(number)
+        if exchange is None:
+            return  # cancelled here while its answer was on the way
+        try:
+            self._deliver(kind, exchange, meta, body)
+        except Exception:
+            log.exception("an answer of %s to %s couldn't be delivered", self.replica, exchange.name)
+
+    def _deliver(self, kind: int, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
+        described = decode_answer(meta) if len(meta) else None
+        if kind == _ITEM:
+            exchange.on_item(split(body, described.sizes if described is not None else None))
+        elif kind == _BEGIN:
+            exchange.on_begin(described.content_type if described is not None else None)
+        else:
+            del self._exchanges[exchange.id]
+            if kind == _RESULT:
+                payload = split(body, described.sizes if described is not None else None)
+                exchange.answer(payload, described.content_type if described is not None else None)
+            elif kind == _END:
+                exchange.end()
+            elif kind == _FAILURE:
+                exchange.fail(decode_failure(body))
+            self._close_if_retired()

@@ -1,0 +1,162 @@
+"""Starting processes and hearing of their end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned
+from motet.engines.local.plan import AppPlan, Recipe, environment_for_children
+from motet.errors import StartError
+from motet.wire import failure
+
+END_WAIT = 5.0  # s that a process gets to end by itself before it is killed
+
+
+def start_process(module: str, *arguments: str, descriptors: tuple[int, ...] = (), environment: Mapping[str, str] | None = None) -> int:
+    """Start `python -m module arguments` in a session of its own, with the given descriptors open; returns its process id."""
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, True)
+    try:
+        # -P keeps the current folder off the import path, where a user's file could hide one of Python's modules.
+        command = [sys.executable, "-P", "-m", module, *arguments]
+        return os.posix_spawn(sys.executable, command, environment if environment is not None else os.environ, setsid=True)
+    finally:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+
+
+async def exit_status(pid: int) -> int:
+    """Wait until a child process has ended and return what `waitpid` says of it."""
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(pid)
+    ended = loop.create_future()
+    try:
+        loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+        await ended
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return os.waitpid(pid, 0)[1]
+
+
+def kill(pid: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a child that may have ended already."""
+    try:
+        os.kill(pid, by)
+    except ProcessLookupError:
+        return
+
+
+class Zygote:
+    """A zygote process, as the supervisor sees it.
+
+    Args:
+        folder: the runtime folder, which the zygote removes should the supervisor be killed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = asyncio.Lock()
+        self._connection: ControlConnection | None = None
+        self._load: Load | None = None
+        self.pid = 0
+        self.hazard: str | None = None
+        self.files: tuple[str, ...] = ()
+
+    async def start(self) -> None:
+        """Start the process."""
+        ours, theirs = socket.socketpair()
+        self.pid = start_process(
+            "motet.engines.local.zygote",
+            str(theirs.fileno()),
+            str(self._folder),
+            descriptors=(theirs.fileno(),),
+            environment=environment_for_children(),
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        self._connection = ControlConnection(reader, writer)
+
+    async def load(
+        self, recipe: Recipe, *, use_main: bool = False, classes: tuple[str, ...] = (), app: str = "default", route: str = "/"
+    ) -> AppPlan | None:
+        """Have it load the user's code; returns the plan if the recipe names a target.
+
+        Raises:
+            BaseException: what loading raised, rebuilt.
+        """
+        self._load = Load(recipe=recipe, use_main=use_main, classes=classes, app=app, route=route)
+        answer = await self._ask(self._load)
+        if isinstance(answer, LoadFailed):
+            raise failure.rebuild(answer.failure)
+        if not isinstance(answer, Loaded):
+            message = "the process that loads the code died"
+            raise StartError(message, instead="see its output above; a native crash at import is the usual reason")
+        self.hazard = answer.hazard
+        self.files = answer.files
+        return answer.plan
+
+    async def spawn(self, message: Spawn) -> int:
+        """Make a replica and return its process id.
+
+        Raises:
+            StartError: the zygote has died or can't fork.
+        """
+        if self.hazard is not None:
+            return await self._become(message)
+        answer = await self._ask(message)
+        if not isinstance(answer, Spawned) or answer.pid == 0:
+            text = f"{message.identity} couldn't be forked"
+            raise StartError(text, instead="the zygote died or no process could be made; see the output above and `ulimit -u`")
+        return answer.pid
+
+    async def _become(self, message: Spawn) -> int:
+        fresh = Zygote(self._folder)
+        await fresh.start()
+        load = self._load
+        if load is not None:
+            await fresh.load(load.recipe, use_main=load.use_main, classes=load.classes, app=load.app, route=load.route)
+        connection = fresh._connection  # noqa: SLF001  # of this class
+        if connection is not None:
+            connection.send(_not_forked(message))
+        return fresh.pid
+
+    async def _ask(self, message: Load | Spawn) -> object:
+        async with self._lock:
+            if self._connection is None:
+                return None
+            self._connection.send(message)
+            return await self._connection.receive()
+
+    async def close(self) -> None:
+        """End the process; replicas that it forked live on."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+        if self.pid:
+            await end_of(self.pid)
+            self.pid = 0
+
+
+def _not_forked(message: Spawn) -> Spawn:
+    import msgspec
+
+    return msgspec.structs.replace(message, fork=False)
+
+
+async def end_of(pid: int, wait: float = END_WAIT) -> int:
+    """Wait for a child's end; kill it if it takes longer than `wait` seconds. Returns what `waitpid` says."""
+    try:
+        async with asyncio.timeout(wait):
+            return await exit_status(pid)
+    except TimeoutError:
+        kill(pid)
+        return await exit_status(pid)
+    except ProcessLookupError:
+        return 0

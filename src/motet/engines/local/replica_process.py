@@ -1,0 +1,179 @@
+"""A replica's process: constructs the service, listens for callers, and does as the supervisor says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import uvloop
+
+from motet.context import Context
+from motet.engines.local.control import Busy, ControlConnection, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
+from motet.engines.local.directory import Directory
+from motet.engines.local.listener import CallerConnection
+from motet.engines.local.plan import NodePlan
+from motet.graph import Dependency, map_dependencies
+from motet.options import CallOptions
+from motet.runtime.caller import Caller
+from motet.runtime.handle import Handle
+from motet.runtime.replica import Replica, ReplicaSpec
+from motet.runtime.router import Router
+from motet.service import definition_of
+from motet.wire import codec, failure
+from motet.wire.payload import Payload
+
+BUSY_INTERVAL = 1.0  # s between reports of how much runs
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def run_replica(message: Spawn) -> None:
+    """Be a replica until told to stop; ends the process."""
+    _fresh_process(message)
+    code = 1
+    try:
+        code = uvloop.run(_main(message))
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # threads of the user's own don't keep a stopped replica alive
+
+
+def _fresh_process(message: Spawn) -> None:
+    """Undo what a fork shares and shouldn't: signal handling, random state, thread limits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor stops replicas over their connection, after draining
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    random.seed()
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None:
+        numpy.random.seed()
+    if torch is not None:
+        torch.seed()
+        cpus = int(message.node.options.resources.cpus)
+        if cpus > 1:
+            torch.set_num_threads(cpus)
+
+
+def node_class(node: NodePlan) -> type:
+    """Return a node's class: imported, or made from its bytes."""
+    loaded: Any = cloudpickle.loads(node.cls_by_value) if node.cls_by_value is not None else codec.load_class(node.cls)
+    if not isinstance(loaded, type):
+        message = f"{node.cls} is no class"
+        raise TypeError(message)
+    return loaded
+
+
+def node_arguments(node: NodePlan) -> dict[str, object]:
+    """Return a node's constructor arguments, with `Dependency` for what it depends on."""
+    arguments: dict[str, object] = codec.decode(Payload(node.arguments[0], node.arguments[1:]))
+    return arguments
+
+
+async def _main(message: Spawn) -> int:
+    loop = asyncio.get_running_loop()
+    connection = await connect(message.control, Hello(role="replica", identity=message.identity, pid=os.getpid()))
+    router = Router(loop, owner=message.identity)
+    directory = Directory(router)
+    host = _Host(message, connection, directory, Caller(router, loop))
+    listening = asyncio.create_task(host.listen_to_supervisor())
+    try:
+        await host.start()
+    except Exception as error:
+        connection.send(Failed(failure.record(error, endpoint=f"{message.address}.__init__", replica=message.identity)))
+        await connection.close()
+        return 1
+    await listening
+    router.close()
+    directory.close()
+    return 0
+
+
+class _Host:
+    """One replica with its server socket and its supervisor."""
+
+    def __init__(self, message: Spawn, connection: ControlConnection, directory: Directory, caller: Caller) -> None:
+        self._message = message
+        self._connection = connection
+        self._directory = directory
+        self._caller = caller
+        self._replica: Replica | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Construct the service and listen for callers."""
+        message = self._message
+        definition = definition_of(node_class(message.node))
+        arguments = {name: map_dependencies(value, self._handle) for name, value in node_arguments(message.node).items()}
+        config = message.node.options
+        os.environ.update(config.environment.env)
+        Path(message.data).mkdir(parents=True, exist_ok=True)
+        context = Context(
+            app=message.app,
+            service=message.node.name,
+            replica=message.identity,
+            engine="local",
+            data_dir=Path(message.data),
+            environment=config.environment.env,
+        )
+        replica = Replica(
+            ReplicaSpec(
+                definition=definition, arguments=arguments, config=config, node=message.address, identity=message.identity, context=context
+            )
+        )
+        await replica.start()
+        self._replica = replica
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: CallerConnection(replica), message.socket, backlog=1024)
+        self._connection.send(Ready())
+        self._keep(self._report(replica))
+
+    def _handle(self, dependency: Dependency) -> object:
+        spec = self._message.handles[dependency.name]
+        return Handle(spec, self._caller, dependency.options.over(CallOptions()))
+
+    def _keep(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _report(self, replica: Replica) -> None:
+        told = 0
+        while True:
+            await asyncio.sleep(BUSY_INTERVAL)
+            if replica.busy != told:
+                told = replica.busy
+                self._connection.send(Busy(told))
+
+    async def listen_to_supervisor(self) -> None:
+        """Follow the supervisor's messages until it says stop, or is gone."""
+        async for message in self._connection:
+            if isinstance(message, Routed):
+                self._directory.apply(message)
+            elif isinstance(message, Drain):
+                self._keep(self._drain(message.timeout))
+            elif isinstance(message, Stop):
+                break
+        else:
+            os._exit(1)  # the supervisor died
+        if self._replica is None:
+            os._exit(0)  # stopped while it was being constructed
+        if self._server is not None:
+            self._server.close()
+        await self._replica.stop()
+
+    async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109
+        if self._replica is not None:
+            await self._replica.drain(timeout)
+        self._connection.send(Drained())

@@ -1,0 +1,301 @@
+"""A slot: all replicas of one node, kept at the wanted number: started, watched, restarted, replaced, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from motet.engines.interface import NodeStatus, ReplicaStatus
+from motet.engines.local.control import ControlConnection, Drain, ReplicaAddress, Routed, Spawn, Stop
+from motet.engines.local.linux import exit_text
+from motet.engines.local.plan import NodePlan
+from motet.engines.local.processes import END_WAIT, Zygote, exit_status, kill
+from motet.errors import StartError
+from motet.options import Config
+from motet.runtime.lifecycle import REPLICA, SLOT, Lifecycle
+from motet.runtime.plans import HandleSpec
+from motet.wire import failure
+from motet.wire.failure import Failure
+
+log = logging.getLogger("motet.supervisor")
+
+FIRST_BACKOFF = 0.1  # s; doubles with each death in a row
+MAX_BACKOFF = 10.0  # s
+STEADY = 10.0  # s that a replica must have run for its death not to count as one in a row
+MAX_FAILED_STARTS = 5  # in a row, after which the slot gives up
+MAX_FIRST_FAILED_STARTS = 2  # deaths (not exceptions, which repeat) at the first start, after which a deployment fails
+
+
+@dataclass(eq=False)
+class ReplicaRecord:
+    """One replica, as the supervisor sees it."""
+
+    identity: str
+    socket: str
+    plan: NodePlan
+    lifecycle: Lifecycle
+    begun: float = field(default_factory=time.monotonic)
+    pid: int = 0
+    busy: int = 0
+    ready_at: float | None = None
+    connection: ControlConnection | None = None
+    failure: Failure | None = None
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a slot needs of its supervisor."""
+
+    folder: Path
+    control: Path
+    next_number: Callable[[], int]
+    publish: Callable[[Routed], None]
+    report: Callable[[str], None]
+    changed: Callable[[], None]
+
+
+class Slot:
+    """The replicas of one node of a server."""
+
+    def __init__(
+        self, address: str, app: str, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec], surroundings: Surroundings
+    ) -> None:
+        self.address = address
+        self.app = app
+        self.plan = plan
+        self.zygote = zygote
+        self.handles = handles
+        self.users: set[str] = {app}
+        self.lifecycle = Lifecycle(SLOT, "starting", owner=address)
+        self.problem: str | None = None
+        self.restarts = 0
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # first all ready, or failed
+        self._around = surroundings
+        self._records: list[ReplicaRecord] = []
+        self._count = 0
+        self._deaths = 0
+        self._failed_starts = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def config(self) -> Config:
+        """The node's options."""
+        return self.plan.options
+
+    @property
+    def ready(self) -> list[ReplicaRecord]:
+        """The replicas that take requests."""
+        return [record for record in self._records if record.lifecycle.state == "ready"]
+
+    def start(self) -> None:
+        """Start as many replicas as wanted, at once."""
+        for _ in range(self.config.wanted_replicas):
+            self._launch(self.plan)
+
+    def record(self, identity: str) -> ReplicaRecord | None:
+        """Return a replica by its identity."""
+        return next((record for record in self._records if record.identity == identity), None)
+
+    def routed(self) -> Routed:
+        """Return what callers are told."""
+        replicas = tuple(ReplicaAddress(record.identity, record.socket) for record in self.ready)
+        return Routed(
+            address=self.address,
+            replicas=replicas,
+            broken=self.problem if self.lifecycle.state in ("failed", "deleting", "deleted") else None,
+        )
+
+    # -- one replica -----------------------------------------------------------------------------------------------
+
+    def _launch(self, plan: NodePlan) -> ReplicaRecord:
+        self._count += 1
+        identity = f"{self.address}#{self._count}"
+        socket = str(self._around.folder / f"r{self._around.next_number()}")
+        record = ReplicaRecord(identity=identity, socket=socket, plan=plan, lifecycle=Lifecycle(REPLICA, "starting", owner=identity))
+        self._records.append(record)
+        self._keep(self._live(record))
+        return record
+
+    async def _live(self, record: ReplicaRecord) -> None:
+        """Follow a replica from its birth to its end."""
+        message = Spawn(
+            identity=record.identity,
+            address=self.address,
+            app=self.app,
+            node=record.plan,
+            handles=dict(self.handles),
+            control=str(self._around.control),
+            socket=record.socket,
+            data=str(self._around.folder / "data" / self.address),
+            supervisor=os.getpid(),
+        )
+        try:
+            record.pid = await self.zygote.spawn(message)
+            status = await exit_status(record.pid)
+        except Exception as error:  # noqa: BLE001  # whatever keeps a process from being made is the start's failure
+            record.failure = record.failure or failure.record(error, endpoint=f"{self.address} (start)", replica=record.identity)
+            status = 256
+        self._ended(record, status)
+
+    def on_ready(self, record: ReplicaRecord) -> None:
+        """Note that a replica takes requests."""
+        record.lifecycle.move("started")
+        record.ready_at = time.monotonic()
+        self._failed_starts = 0
+        if self.lifecycle.allows("first ready"):
+            self.lifecycle.move("first ready")
+        self.problem = None
+        self._publish()
+        if sum(r.plan is self.plan for r in self.ready) >= self.config.wanted_replicas and not self.settled.done():
+            self.settled.set_result(None)
+
+    def _ended(self, record: ReplicaRecord, status: int) -> None:
+        state = record.lifecycle.state
+        record.lifecycle.move("died")
+        record.gone.set()
+        record.drained.set()
+        self._records.remove(record)
+        Path(record.socket).unlink(missing_ok=True)
+        self._publish()
+        if state in ("draining", "stopping") or self.lifecycle.state in ("deleting", "deleted") or record.plan is not self.plan:
+            return
+        self._replace_dead(record, exit_text(status))
+
+    def _replace_dead(self, record: ReplicaRecord, how: str) -> None:
+        lived = time.monotonic() - record.ready_at if record.ready_at is not None else 0.0
+        self._deaths = 1 if lived >= STEADY else self._deaths + 1
+        if record.ready_at is None:
+            self._failed_starts += 1
+            cause = f"could not start: {record.failure.message}" if record.failure is not None else f"died while starting ({how})"
+        else:
+            cause = f"died ({how})"
+        first = not self.settled.done()
+        if first and (record.failure is not None or self._failed_starts >= MAX_FIRST_FAILED_STARTS):
+            self._give_up(record, cause)
+        elif self._failed_starts >= MAX_FAILED_STARTS:
+            self._give_up(record, f"gave up after {self._failed_starts} failed starts in a row; the last {cause}")
+        else:
+            delay = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** (self._deaths - 1))
+            self._around.report(f"{record.identity} {cause}; a new one starts in {delay:.1f} s")
+            if self.lifecycle.allows("all died") and not self.ready:
+                self.lifecycle.move("all died")
+            self._around.changed()
+            self._keep(self._launch_later(delay))
+
+    async def _launch_later(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        running = sum(record.plan is self.plan for record in self._records)
+        if self.lifecycle.state not in ("deleting", "deleted", "failed") and running < self.config.wanted_replicas:
+            self.restarts += 1
+            self._launch(self.plan)
+
+    def _give_up(self, record: ReplicaRecord, cause: str) -> None:
+        self.problem = f"{self.address} {cause}"
+        if self.settled.done():
+            self._around.report(self.problem + ("\n" + failure.chain_text(record.failure) if record.failure is not None else ""))
+        if not self.ready and self.lifecycle.allows("gave up"):
+            self.lifecycle.move("gave up")
+        self._publish()
+        self._around.changed()
+        if not self.settled.done():
+            error = StartError(self.problem, where=self.plan.place)
+            if record.failure is not None:
+                error.__cause__ = failure.rebuild(record.failure)
+            self.settled.set_exception(error)
+            self.settled.exception()  # several may wait for it, or nobody
+
+    # -- all replicas ----------------------------------------------------------------------------------------------
+
+    async def replace(self, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec]) -> None:
+        """Bring replicas of a new version into service, then retire the old ones.
+
+        Raises:
+            StartError: the new version can't be started; the old one runs on.
+        """
+        before, old = (self.plan, self.zygote, self.handles), list(self._records)
+        self.plan, self.zygote, self.handles = plan, zygote, handles
+        self.settled = asyncio.get_running_loop().create_future()
+        self._failed_starts = 0
+        if self.lifecycle.allows("retry"):
+            self.lifecycle.move("retry")
+        self.start()
+        try:
+            await self.settled
+        except StartError:
+            self.plan, self.zygote, self.handles = before
+            self.problem = None if self.ready else self.problem
+            await asyncio.gather(*(self._retire(record) for record in list(self._records) if record not in old))
+            self._publish()
+            raise
+        await asyncio.gather(*(self._retire(record) for record in old))
+
+    async def delete(self, reason: str) -> None:
+        """Drain and stop all replicas."""
+        if self.lifecycle.state in ("deleting", "deleted"):
+            return
+        self.lifecycle.move("delete")
+        self.problem = reason
+        self._publish()
+        await asyncio.gather(*(self._retire(record) for record in list(self._records)))
+        self.lifecycle.move("deleted")
+        for task in self._tasks:
+            task.cancel()
+
+    async def _retire(self, record: ReplicaRecord) -> None:
+        """Drain and stop one replica; kill it if it doesn't end."""
+        if record.gone.is_set():
+            return
+        drain = record.plan.options.drain
+        if record.lifecycle.allows("drain") and record.connection is not None:
+            record.lifecycle.move("drain")
+            self._publish()
+            record.connection.send(Drain(drain))
+            try:
+                async with asyncio.timeout(drain + 1):
+                    await record.drained.wait()
+            except TimeoutError:
+                log.warning("%s didn't finish draining", record.identity)
+        if record.lifecycle.allows("stop"):
+            record.lifecycle.move("stop")
+        if record.connection is not None:
+            record.connection.send(Stop())
+        elif record.pid:
+            kill(record.pid)
+        try:
+            async with asyncio.timeout(END_WAIT):
+                await record.gone.wait()
+        except TimeoutError:
+            log.warning("%s didn't stop; it is killed", record.identity)
+            if record.pid:
+                kill(record.pid)
+            await record.gone.wait()
+
+    def kill(self) -> None:
+        """End all replicas at once."""
+        for record in self._records:
+            if record.pid:
+                kill(record.pid)
+
+    def _publish(self) -> None:
+        self._around.publish(self.routed())
+
+    def _keep(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def status(self) -> NodeStatus:
+        """Return what runs."""
+        replicas = tuple(
+            ReplicaStatus(identity=r.identity, state=r.lifecycle.state, pid=r.pid, busy=r.busy, restarts=self.restarts)
+            for r in self._records
+        )
+        return NodeStatus(name=self.address, service=self.plan.service, state=self.lifecycle.state, replicas=replicas, problem=self.problem)

@@ -1,0 +1,67 @@
+"""The supervisor of `motet.run`: a process of its own, so that nothing of the user's runs in it; it ends with its owner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+
+import uvloop
+
+from motet.engines.local.control import Answer, ControlConnection, Hello
+from motet.engines.local.listening import listen, url_of
+from motet.engines.local.replica_process import LOG_FORMAT
+from motet.engines.local.supervisor import Supervisor
+from motet.errors import MotetError
+from motet.wire import failure
+
+log = logging.getLogger("motet.supervisor")
+
+
+def main() -> None:
+    """Run until the owner closes the socket; the arguments are its descriptor, the owner's program, and a port or `-`."""
+    descriptor, target, port = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner's Ctrl-C is the owner's decision
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    uvloop.run(_main(socket.socket(fileno=descriptor), target, None if port == "-" else int(port)))
+
+
+async def _main(owner: socket.socket, target: str, port: int | None) -> None:
+    reader, writer = await asyncio.open_connection(sock=owner)
+    connection = ControlConnection(reader, writer)
+    hello = await connection.receive()
+    if not isinstance(hello, Hello):
+        return
+    try:
+        listening = listen("127.0.0.1", port) if port is not None else None
+        supervisor = Supervisor(
+            target=target, listening=listening, url=url_of(listening) if listening is not None else None, report=_report
+        )
+        await supervisor.start()
+    except MotetError as error:
+        connection.send(Answer(0, failure=failure.record(error, endpoint="start", replica="supervisor")))
+        await connection.close()
+        return
+    connection.send(Answer(0, status=supervisor.status()))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(supervisor.stop()))
+    attending = asyncio.create_task(supervisor.attend(connection, hello))
+    ended = asyncio.create_task(supervisor.ended.wait())
+    await asyncio.wait([attending, ended], return_when=asyncio.FIRST_COMPLETED)
+    if not supervisor.ended.is_set():  # the owner died, or left without saying goodbye
+        supervisor.kill()
+        with contextlib.suppress(Exception):
+            await supervisor.stop()
+    await connection.close()
+
+
+def _report(line: str) -> None:
+    if " ready in " not in line:
+        log.warning("%s", line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The zygote: a process that has the user's code loaded, and forks replicas in milliseconds.
+
+It runs no event loop and starts no thread, since neither survives a fork. Replicas are handed to the supervisor (double fork,
+the supervisor is a subreaper), so the death of the zygote spares them. Where forking isn't safe, a fresh zygote loads the
+code and becomes the replica itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from motet import schema
+from motet.engines.local.control import (
+    PREFIX_SIZE,
+    ControlMessage,
+    Load,
+    Loaded,
+    LoadFailed,
+    Spawn,
+    Spawned,
+    message_length,
+    pack_message,
+    unpack_message,
+)
+from motet.engines.local.linux import die_with_parent, fork_hazard
+from motet.engines.local.plan import AppPlan, plan_graph
+from motet.engines.local.replica_process import node_arguments, node_class, run_replica
+from motet.errors import TargetError
+from motet.graph import compile_graph, dependencies_in
+from motet.identity import is_users_file
+from motet.service import definition_of
+from motet.targets import load_script, load_target
+from motet.wire import codec, failure
+
+
+def main() -> None:
+    """Serve the supervisor until it closes the socket; the arguments are its descriptor and the runtime folder."""
+    supervisor = os.getppid()
+    folder = Path(sys.argv[2])
+
+    def orphaned(*_: object) -> None:
+        if os.getppid() != supervisor:
+            shutil.rmtree(folder, ignore_errors=True)  # the supervisor was killed: nobody else is left to do it
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, which decides
+    signal.signal(signal.SIGTERM, orphaned)
+    die_with_parent(supervisor, by=signal.SIGTERM)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    zygote = _Zygote(connection)
+    while (message := _receive(connection)) is not None:
+        if isinstance(message, Load):
+            zygote.load(message)
+        elif isinstance(message, Spawn) and message.fork:
+            zygote.fork(message)
+        elif isinstance(message, Spawn):
+            die_with_parent(supervisor)
+            connection.close()
+            run_replica(message)
+    orphaned()
+
+
+def _receive(connection: socket.socket) -> ControlMessage | None:
+    prefix = _exactly(connection, PREFIX_SIZE)
+    body = _exactly(connection, message_length(prefix)) if prefix is not None else None
+    return unpack_message(body) if body is not None else None
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < count:
+        try:
+            piece = connection.recv(count - len(data))
+        except ConnectionError:
+            return None
+        if not piece:
+            return None
+        data += piece
+    return bytes(data)
+
+
+class _Zygote:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._preloaded: set[str] = set()
+
+    def load(self, message: Load) -> None:
+        """Import the user's code and report what it is."""
+        recipe = message.recipe
+        os.chdir(recipe.folder)
+        sys.path[:] = recipe.sys_path
+        try:
+            plan: AppPlan | None = None
+            if recipe.target is not None:
+                sys.argv = [recipe.target.rpartition(":")[0]]
+                plan = plan_graph(compile_graph(load_target(recipe.target), name=message.app, route=message.route))
+            elif message.use_main:
+                load_script(recipe.script, recipe.module)
+            for name in message.classes:
+                _find(name)
+        except BaseException as error:  # noqa: BLE001  # user code may raise anything; all of it is reported
+            self._send(LoadFailed(failure.record(error, endpoint="loading", replica=f"pid {os.getpid()}")))
+            return
+        _single_thread()
+        _warm_up(plan)
+        self._send(Loaded(plan=plan, hazard=fork_hazard(), files=user_files()))
+
+    def fork(self, message: Spawn) -> None:
+        """Fork a replica and tell its process id."""
+        if message.node.preloads and message.node.digest not in self._preloaded:
+            self._preloaded.add(message.node.digest)
+            preload(message)
+        gc.collect()
+        gc.freeze()  # keeps the collector from touching, and so copying, what the children share
+        reader, writer = os.pipe()
+        middle = os.fork()
+        if middle == 0:
+            _middle(message, self._connection, writer)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            pid = int(pipe.read() or b"0")
+        os.waitpid(middle, 0)
+        self._send(Spawned(identity=message.identity, pid=pid))
+
+    def _send(self, message: ControlMessage) -> None:
+        self._connection.sendall(pack_message(message))
+
+
+def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
+    """Fork once more and end, so that the supervisor becomes the parent of the replica."""
+    status = 1
+    try:
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            connection.close()
+            deadline = time.monotonic() + 10
+            while os.getppid() != message.supervisor and time.monotonic() < deadline:
+                time.sleep(0.0002)  # until the middle process has ended
+            die_with_parent(message.supervisor)
+            run_replica(message)
+        else:
+            os.write(writer, str(child).encode())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def preload(message: Spawn) -> None:
+    """Run the class's `preload` with the constructor arguments that it asks for; an error shows again in the constructor's replica."""
+    import inspect
+    import traceback
+
+    try:
+        cls = node_class(message.node)
+        hook = cls.preload  # type: ignore[attr-defined]
+        wanted = inspect.signature(hook).parameters
+        arguments = node_arguments(message.node)
+        hook(**{name: value for name, value in arguments.items() if name in wanted and not dependencies_in(value)})
+    except Exception:  # noqa: BLE001  # the replica constructs without what was preloaded, or fails with its own error
+        traceback.print_exc()
+    _single_thread()
+
+
+def _find(name: str) -> type:
+    try:
+        return codec.load_class(name)
+    except ImportError as error:
+        module, _, qualified = name.partition(":")
+        raise TargetError(
+            f"replicas can't find the class {qualified}: {error}",
+            where=module,
+            instead="define it at the top level of a module, or above `if __name__ == '__main__':`",
+        ) from error
+
+
+def _warm_up(plan: AppPlan | None) -> None:
+    """Build validators before the fork, so that each replica has them."""
+    import asyncio  # noqa: F401
+    import uvloop  # noqa: F401
+
+    for node in plan.nodes if plan is not None else ():
+        if node.cls_by_value is None:
+            definition = definition_of(codec.load_class(node.cls))
+            for endpoint in definition.endpoints.values():
+                schema.schema_of(endpoint, definition.cls)
+
+
+def _single_thread() -> None:
+    """A child of a process that ran a parallel region hangs in its first own one; with one thread there is no region."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def user_files() -> tuple[str, ...]:
+    """Return the files of the user's own modules that are loaded."""
+    files = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
+    return tuple(sorted(file for file in files if file.endswith(".py") and is_users_file(file)))
+
+
+if __name__ == "__main__":
+    main()

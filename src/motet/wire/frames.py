@@ -1,0 +1,166 @@
+"""Frames: what travels over a link between two processes.
+
+A frame is a prefix (length of the rest, kind, id of the exchange, length of the meta part), the meta part (msgpack), the
+head of a payload, and the payload's buffers. Nothing is copied into the head to be framed, and a frame that arrives whole is
+sliced, not copied.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+import msgspec
+
+from motet.errors import InvalidOutput, MotetError
+from motet.wire.payload import Buffer, Payload
+
+PREFIX = Struct("<IBII")
+LENGTH = Struct("<I")
+MAX_FRAME = 2**31
+
+
+class FrameKind(enum.IntEnum):
+    """What a frame means. The numbers are part of the wire format."""
+
+    CALL = 1
+    CANCEL = 2
+    CREDIT = 3
+    RESULT = 4
+    BEGIN = 5
+    ITEM = 6
+    END = 7
+    FAILURE = 8
+
+
+class CallMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a call carries besides its body. `left` is the time to its deadline in seconds, since clocks of machines differ."""
+
+    endpoint: str
+    format: int
+    left: float | None
+    request_id: str
+    trace: str | None = None
+    content_type: str | None = None
+    accept: str | None = None
+    sizes: tuple[int, ...] | None = None
+
+
+class AnswerMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What an answer carries besides its value; left out where there is nothing to say."""
+
+    content_type: str | None = None
+    sizes: tuple[int, ...] | None = None
+
+
+encode_meta = msgspec.msgpack.Encoder().encode
+decode_call = msgspec.msgpack.Decoder(CallMeta).decode
+decode_answer = msgspec.msgpack.Decoder(AnswerMeta).decode
+decode_number = msgspec.msgpack.Decoder(int).decode
+
+NOTHING = Payload(b"")
+
+
+def sizes_of(payload: Payload) -> tuple[int, ...] | None:
+    """Return the lengths of head and buffers, or None if there is only a head."""
+    return (len(payload.head), *map(len, payload.buffers)) if payload.buffers else None
+
+
+def pack(kind: FrameKind, exchange: int, meta: bytes = b"", payload: Payload = NOTHING) -> bytes | list[Buffer]:
+    """Return a frame as one byte string, or as parts if it has buffers.
+
+    Raises:
+        InvalidOutput: it would be longer than a frame can be.
+    """
+    size = payload.size if payload.buffers else len(payload.head)
+    if size > MAX_FRAME:
+        message = f"a value of {size:,} bytes is over the {MAX_FRAME:,} bytes that can be sent at once"
+        raise InvalidOutput(message, instead="several smaller values, or a stream")
+    prefix = PREFIX.pack(9 + len(meta) + size, kind, exchange, len(meta))
+    if payload.buffers:
+        return [prefix + meta + payload.head, *payload.buffers]
+    return prefix + meta + payload.head
+
+
+def split(body: memoryview, sizes: tuple[int, ...] | None) -> Payload:
+    """Cut the part of a frame after its meta into a payload; buffers are read-only views."""
+    if sizes is None:
+        return Payload(bytes(body))
+    parts: list[Buffer] = []
+    start = 0
+    for size in sizes:
+        parts.append(body[start : start + size])
+        start += size
+    if start != len(body):
+        message = f"a frame announces {start} bytes and has {len(body)}"
+        raise MotetError(message)
+    return Payload(bytes(parts[0]), tuple(parts[1:]))
+
+
+class FrameReader:
+    """Cuts a byte stream into frames and hands each to `handle(kind, exchange, meta, body)`."""
+
+    __slots__ = ("_handle", "_large", "_large_filled", "_rest")
+
+    def __init__(self, handle: Callable[[int, int, memoryview, memoryview], None]) -> None:
+        self._handle = handle
+        self._rest = b""
+        self._large: bytearray | None = None  # a frame that came in several pieces
+        self._large_filled = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has arrived.
+
+        Raises:
+            MotetError: the bytes are no frames.
+        """
+        if self._large is not None:
+            data = self._fill(self._large, data)
+            if not data:
+                return
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        view = memoryview(data).toreadonly()
+        start, end = 0, len(data)
+        while end - start >= PREFIX.size:
+            length, kind, exchange, meta_length = PREFIX.unpack_from(data, start)
+            if length > MAX_FRAME + 2**20 or meta_length > length - 9:
+                message = f"a frame of {length} bytes with {meta_length} bytes of meta is malformed"
+                raise MotetError(message)
+            stop = start + 4 + length
+            if stop > end:
+                self._begin_large(data, start, 4 + length)
+                return
+            meta_start = start + PREFIX.size
+            self._handle(kind, exchange, view[meta_start : meta_start + meta_length], view[meta_start + meta_length : stop])
+            start = stop
+        self._rest = data[start:] if start else data
+
+    def _begin_large(self, data: bytes, start: int, length: int) -> None:
+        self._large = bytearray(length)
+        piece = memoryview(data)[start:]
+        self._large[: len(piece)] = piece
+        self._large_filled = len(piece)
+
+    def _fill(self, large: bytearray, data: bytes) -> bytes:
+        """Add to the unfinished frame; returns what belongs to the next ones."""
+        missing = len(large) - self._large_filled
+        piece = data[:missing] if len(data) > missing else data
+        large[self._large_filled : self._large_filled + len(piece)] = piece
+        self._large_filled += len(piece)
+        if self._large_filled == len(large):
+            self._large = None
+            _, kind, exchange, meta_length = PREFIX.unpack_from(large)
+            view = memoryview(large).toreadonly()
+            meta_end = PREFIX.size + meta_length
+            self._handle(kind, exchange, view[PREFIX.size : meta_end], view[meta_end:])
+            return data[missing:]
+        return b""
+
+
+def describe(kind: int) -> Any:
+    """Return the name of a frame kind, for messages."""
+    return FrameKind(kind).name if kind in FrameKind._value2member_map_ else kind
