@@ -1,0 +1,93 @@
+"""The bytes of answers: heads, errors, chunks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from motet.errors import MotetError, http_status, public_fields
+
+CLOSE = b"connection: close\r\n"
+KEEP_ALIVE = b"connection: keep-alive\r\n"  # a client of HTTP/1.0 has to be told
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_to_json = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def header_value(text: str) -> bytes:
+    """Return text that can stand in a header and can't end it."""
+    return "".join(c for c in text if c >= " " and c != "\x7f").encode("latin-1", "replace")
+
+
+@functools.lru_cache(maxsize=256)
+def _typed_start(content_type: str | None) -> bytes:
+    line = b"" if content_type is None else b"content-type: %b\r\n" % header_value(content_type)
+    return b"HTTP/1.1 200 OK\r\n" + line
+
+
+def success(content_type: str | None, length: int, request_id: str, connection: bytes) -> bytes:
+    """Return the head of a whole answer; `connection` is a complete header line, or nothing."""
+    return b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (_typed_start(content_type), length, request_id.encode(), connection)
+
+
+def stream_head(content_type: str | None, request_id: str, framing: bytes) -> bytes:
+    """Return the head of a stream; `framing` is complete header lines."""
+    return b"%bx-request-id: %b\r\n%b\r\n" % (_typed_start(content_type), request_id.encode(), framing)
+
+
+def head(status: int, headers: Iterable[tuple[str, str]], connection: bytes) -> bytes:
+    """Return the head of any answer; `connection` is a complete header line, or nothing."""
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = ""
+    lines = [f"HTTP/1.1 {status} {reason}\r\n".encode()]
+    lines += [b"%b: %b\r\n" % (header_value(name), header_value(value)) for name, value in headers]
+    return b"".join([*lines, connection, b"\r\n"])
+
+
+def error_json(fields: Mapping[str, Any], request_id: str) -> bytes:
+    """Return what a client reads of an error."""
+    body = {"error": {**fields, "request_id": request_id}}
+    try:
+        return _to_json(body)
+    except UnicodeEncodeError:  # half a surrogate pair, from bytes that were no text
+        return json.dumps(body, default=str).encode()
+
+
+def error(status: int, fields: Mapping[str, Any], request_id: str, connection: bytes, *, more: Mapping[str, str], bodiless: bool) -> bytes:
+    """Return a whole answer that tells of an error.
+
+    Args:
+        status: HTTP status; one that is no error's becomes 500.
+        fields: of the error.
+        request_id: of the request.
+        connection: complete header line, or nothing.
+        more: further headers.
+        bodiless: whether the request was a HEAD, whose answer has the headers only.
+    """
+    if not 400 <= status <= 599:  # noqa: PLR2004
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    body = error_json(fields, request_id)
+    headers = {"content-type": "application/json", "content-length": str(len(body)), "x-request-id": request_id, **more}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(retry_after(fields))
+    return head(status, headers.items(), connection) + (b"" if bodiless else body)
+
+
+def error_of(problem: MotetError, request_id: str, connection: bytes, *, more: Mapping[str, str], bodiless: bool = False) -> bytes:
+    """Return a whole answer that tells of an error of the gateway's own."""
+    return error(http_status(problem), public_fields(problem), request_id, connection, more=more, bodiless=bodiless)
+
+
+def retry_after(fields: Mapping[str, Any]) -> int:
+    """Return whole seconds after which trying again makes sense, at least one."""
+    seconds = fields.get("retry_after", 1)
+    return max(1, math.ceil(seconds)) if isinstance(seconds, int | float) and math.isfinite(seconds) else 1

@@ -1,0 +1,230 @@
+"""Requests whose turn it is to be answered: calls of endpoints, and refusals."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Protocol
+
+from motet.errors import MotetError
+from motet.gateway import answers
+from motet.gateway.state import GatewayState
+from motet.runtime.exchange import WINDOW, Exchange
+from motet.runtime.formats import EVENTS, LINES
+from motet.wire.failure import Failure
+from motet.wire.payload import Payload
+
+SMALL = 65536  # bytes up to which it is cheaper to copy a body behind its head than to write twice
+
+
+class Answerer(Protocol):
+    """The connection of a request, as the request sees it."""
+
+    state: GatewayState
+    writable: bool
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes."""
+
+    def finished(self, turn: Turn) -> None:
+        """Note that the request is answered, which gives the next one its turn."""
+
+    def close_line(self, turn: Turn) -> bytes:
+        """Return the header line that says what becomes of the connection."""
+        ...
+
+    def cut(self, *, reset: bool) -> None:
+        """Close in the middle of an answer; with a reset where the end of the connection would be that of the answer."""
+
+
+class Turn(Protocol):
+    """A request that is complete and waits for its turn, or has it.
+
+    Attributes:
+        close: whether the connection closes after the answer.
+        old: whether the client speaks HTTP/1.0.
+        size: bytes that it holds.
+    """
+
+    close: bool
+    old: bool
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+    def start(self) -> None:
+        """Begin to answer; nothing of the connection is answered between this and `finished`."""
+
+    def cancel(self) -> None:
+        """Stop, because the client is gone."""
+
+    def resume(self) -> None:
+        """Go on writing, after the client has taken what there was."""
+
+
+class Refusal:
+    """An error that the gateway itself answers with."""
+
+    __slots__ = ("_bodiless", "_connection", "_error", "_more", "_request_id", "close", "old")
+
+    def __init__(
+        self,
+        connection: Answerer,
+        error: MotetError,
+        *,
+        request_id: str,
+        close: bool,
+        old: bool = False,
+        bodiless: bool = False,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._error = error
+        self._request_id = request_id
+        self._bodiless = bodiless
+        self._more = more or {}
+        self.close = close
+        self.old = old
+
+    @property
+    def size(self) -> int:
+        """Nothing that counts."""
+        return 0
+
+    def start(self) -> None:
+        """Answer."""
+        line = self._connection.close_line(self)
+        self._connection.write(answers.error_of(self._error, self._request_id, line, more=self._more, bodiless=self._bodiless))
+        self._connection.finished(self)
+
+    def cancel(self) -> None:
+        """Have nothing to stop."""
+
+    def resume(self) -> None:
+        """Have nothing left to write."""
+
+
+class HttpExchange(Exchange):
+    """A call of an endpoint over HTTP; it writes what the replica answers to its connection."""
+
+    __slots__ = ("_begun", "_chunked", "_media", "_owed", "close", "connection", "old")
+
+    connection: Answerer
+    close: bool
+    old: bool
+
+    def attach(self, connection: Answerer, *, close: bool, old: bool) -> None:
+        """Say where the answer goes."""
+        self.connection = connection
+        self.close = close
+        self.old = old
+        self._begun = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body.head)
+
+    @property
+    def begun_stream(self) -> bool:
+        """Whether a part of the answer is out."""
+        return self._begun
+
+    def start(self) -> None:
+        """Send it to a replica."""
+        self.connection.state.router.send(self)
+
+    def cancel(self) -> None:
+        """Stop it; the client is gone."""
+        self.connection.state.router.cancel(self)
+
+    # -- whole answers ---------------------------------------------------------------------------------------------
+
+    def on_result(self, payload: Payload, content_type: str | None) -> None:
+        """Write the answer."""
+        connection = self.connection
+        body = payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers))
+        head = answers.success(content_type, len(body), self.request_id, connection.close_line(self))
+        if len(body) <= SMALL:
+            connection.write(b"".join((head, body)))
+        else:
+            connection.write(head)
+            connection.write(body)
+        connection.finished(self)
+
+    # -- streams ---------------------------------------------------------------------------------------------------
+
+    def on_begin(self, content_type: str | None) -> None:
+        """Write the head of a stream: in chunks, or up to the end of the connection for HTTP/1.0."""
+        self._begun = True
+        self._media = content_type
+        self._owed = 0
+        self._chunked = not self.old
+        self.close = self.close or self.old
+        line = self.connection.close_line(self)
+        framing = b"transfer-encoding: chunked\r\n" + line if self._chunked else line
+        self.connection.write(answers.stream_head(content_type, self.request_id, framing))
+
+    def on_item(self, payload: Payload) -> None:
+        """Write an item, and let the producer go on unless the client is slow."""
+        self._piece(payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers)))
+        self._owed += 1
+        if self._owed >= WINDOW // 2 and self.connection.writable:
+            self.resume()
+
+    def resume(self) -> None:
+        """Let the producer send as many items as the client has taken."""
+        if self._begun and self._owed:
+            owed, self._owed = self._owed, 0
+            self.connection.state.router.credit(self, owed)
+
+    def on_end(self) -> None:
+        """Write the good end."""
+        if self._media == EVENTS:
+            self._piece(b"event: end\ndata: {}\n\n")
+        self._finish_stream()
+
+    def _piece(self, data: bytes | bytearray | memoryview) -> None:
+        write = self.connection.write
+        if not self._chunked:
+            write(data)
+        elif not data:  # a chunk of nothing would be the end
+            return
+        elif len(data) <= SMALL:
+            write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+        else:
+            write(b"%x\r\n" % len(data))
+            write(data)
+            write(b"\r\n")
+
+    def _finish_stream(self) -> None:
+        if self._chunked:
+            self.connection.write(answers.LAST_CHUNK)
+        self.connection.finished(self)
+
+    # -- errors ----------------------------------------------------------------------------------------------------
+
+    def on_failure(self, failure: Failure) -> None:
+        """Write the error: as an answer of its own, or into the stream that has begun."""
+        connection = self.connection
+        if not self._begun:
+            line = connection.close_line(self)
+            connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more={}, bodiless=False))
+            connection.finished(self)
+        elif self._media == EVENTS:
+            self._piece(b"event: error\ndata: %b\n\n" % answers.error_json(failure.fields, self.request_id))
+            self._finish_stream()
+        elif self._media == LINES:
+            self._piece(answers.error_json(failure.fields, self.request_id) + b"\n")
+            self._finish_stream()
+        else:
+            connection.cut(reset=not self._chunked)
+
+
+RESET = struct.pack("ii", 1, 0)  # l_onoff, l_linger: close() sends a reset
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Make closing a socket an error for the other side."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -1,0 +1,204 @@
+"""The hot path: one HTTP/1 connection. Its requests get their turn, and their answers are written, without a task.
+
+Requests of one connection are served one after the other, also pipelined ones: all endpoints are POST, and only requests
+with safe methods may be run in parallel (RFC 9112, section 9.3.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from motet.errors import Overloaded
+from motet.gateway import answers
+from motet.gateway.exchange import Turn, reset_on_close
+from motet.gateway.reading import Phase, RequestReader
+from motet.gateway.state import GatewayState
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    __slots__ = (
+        "_advancing",
+        "_buffered",
+        "_current",
+        "_lingers",
+        "_paused",
+        "_reader",
+        "_stalled",
+        "_transport",
+        "_waiting",
+        "state",
+        "writable",
+        "write",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, state: GatewayState) -> None:
+        self.state = state
+        self.writable = True
+        self._reader = RequestReader(state, self)
+        self._current: Turn | None = None
+        self._waiting: deque[Turn] = deque()
+        self._advancing = False
+        self._paused = False  # reading
+        self._lingers = False  # everything is answered, and what the client still sends is thrown away
+        self._stalled = state.now  # when the client last took something of what waits for it
+        self._buffered = 0
+
+    # -- the transport ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it if there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
+        connections, limit = self.state.connections, self.state.limits.connections
+        connections.add(self)
+        self.state.idle.clear()
+        if len(connections) > limit:
+            self._reader.refuse(Overloaded("the gateway has no room for another connection", found=f"{limit} connections"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Stop what the client waited for."""
+        self._reader.phase = Phase.DEAF
+        self._waiting.clear()
+        current, self._current = self._current, None
+        self.state.connections.discard(self)
+        if not self.state.connections:
+            self.state.idle.set()
+        if current is not None:
+            current.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests; complete ones are served from within."""
+        self._reader.feed(data)
+
+    def eof_received(self) -> None:
+        """Take the end of what the client sends for its leaving: the transport closes."""
+
+    def pause_writing(self) -> None:
+        """Note that the client is slower than its answers."""
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        """Go on with the answers."""
+        self.writable = True
+        if self._current is not None:
+            self._current.resume()
+        else:
+            self._advance()
+
+    # -- requests and their answers --------------------------------------------------------------------------------
+
+    def arrived(self, turn: Turn) -> None:
+        """Serve a request, now or after those before it."""
+        if self._current is None and not self._waiting and self.writable:
+            self._current = turn
+            turn.start()
+            return
+        self._waiting.append(turn)
+        limits = self.state.limits
+        if not self._paused and (len(self._waiting) >= limits.waiting or sum(t.size for t in self._waiting) > limits.waiting_bytes):
+            self._paused = True
+            self._transport.pause_reading()
+
+    def finished(self, turn: Turn) -> None:
+        """Give the next request its turn, or close if that was the last."""
+        self._current = None
+        reader = self._reader
+        if turn.close or self.state.draining:
+            self._close()
+            return
+        if reader.phase is Phase.IDLE:
+            reader.since = self.state.now
+        if self._waiting:
+            self._advance()
+        elif reader.uninvited:
+            reader.uninvited = not self.invite()
+
+    def _advance(self) -> None:
+        """Serve waiting requests. Some are answered on the spot, thousands in a row: hence a loop and no recursion."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._waiting and self._current is None and self.writable and not self._transport.is_closing():
+            self._current = self._waiting.popleft()
+            self._current.start()
+        self._advancing = False
+        if self._paused and not self._waiting and not self._transport.is_closing():
+            self._paused = False
+            self._reader.restart_clock()
+            self._transport.resume_reading()
+
+    def invite(self) -> bool:
+        """Ask for a body if nothing else has to be answered before; returns whether it did."""
+        free = self._current is None and not self._waiting
+        if free:
+            self.write(answers.CONTINUE)
+        return free
+
+    def close_line(self, turn: Turn) -> bytes:
+        """Return the header line that says what becomes of the connection."""
+        if turn.close or self.state.draining:
+            return answers.CLOSE
+        return answers.KEEP_ALIVE if turn.old else b""
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        """Close after what is written. With unread bytes of the client that would be a reset, which may overtake the last answer."""
+        reader = self._reader
+        self._waiting.clear()
+        if self._transport.is_closing():
+            return
+        if not reader.unread and reader.phase in (Phase.IDLE, Phase.DEAF) and not self._paused:
+            self._transport.close()
+            return
+        self._lingers = True
+        reader.phase = Phase.DEAF
+        reader.since = self.state.now
+        self._transport.write_eof()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def cut(self, *, reset: bool) -> None:
+        """Close in the middle of an answer; with a reset where the end of the connection would be that of the answer."""
+        if reset:
+            reset_on_close(self._transport.get_extra_info("socket"))
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def drain(self) -> None:
+        """Close as soon as the running request is answered; now, if there is none."""
+        if self._idles:
+            self._transport.close()
+
+    @property
+    def _idles(self) -> bool:
+        return self._current is None and not self._waiting and self._reader.phase is Phase.IDLE
+
+    def sweep(self) -> None:
+        """Enforce the limits in time."""
+        state, reader = self.state, self._reader
+        buffered = self._transport.get_write_buffer_size()
+        if buffered == 0 or buffered < self._buffered:
+            self._stalled = state.now
+        self._buffered = buffered
+        idle = state.now - reader.since
+        if state.now - self._stalled > state.limits.write_stall or (self._lingers and idle > state.limits.linger):
+            self.abort()
+        elif self._paused or self._transport.is_closing():
+            pass
+        elif (error := reader.overdue()) is not None:
+            reader.refuse(error)
+        elif self._idles and idle > (state.limits.header_time if reader.fresh else state.limits.keep_alive):
+            self._transport.close()

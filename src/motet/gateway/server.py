@@ -1,0 +1,106 @@
+"""The gateway: one process's share of an HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+
+from motet.gateway.auth import ApiKeys
+from motet.gateway.limits import Limits
+from motet.gateway.protocol import Connection
+from motet.gateway.routes import AppRoutes
+from motet.gateway.site import Site
+from motet.gateway.state import GatewayState
+from motet.runtime.router import Router
+
+log = logging.getLogger("motet.gateway")
+
+SWEEP = 1.0  # s between looks at the connections
+ABORTED = 1.0  # s that closing may take after the drain time
+BACKLOG = 1024
+
+
+class Gateway:
+    """Serves HTTP: endpoints by a router, and the pages beside them.
+
+    Args:
+        router: leads to the replicas; it belongs to the loop in which the gateway runs.
+        limits: what a client may take.
+        api_keys: if there are any, every request but a probe's has to carry one.
+    """
+
+    def __init__(self, router: Router, *, limits: Limits | None = None, api_keys: Iterable[str] = ()) -> None:
+        loop = asyncio.get_running_loop()
+        self._state = GatewayState(router, loop, limits=limits or Limits(), keys=ApiKeys(api_keys))
+        self._state.site = Site(self._state).app
+        self._loop = loop
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._state.connections)
+
+    def set_apps(self, apps: Sequence[AppRoutes], not_ready: Mapping[str, str] | None = None) -> None:
+        """Replace what is served; running requests aren't touched.
+
+        Args:
+            apps: routes of all apps.
+            not_ready: why `/readyz` has to say no, by app or part, as far as the router can't tell.
+        """
+        self._state.set_apps(apps, not_ready or {})
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Accept connections on a socket that is bound, until `drain`; returns at once."""
+        sock.setblocking(False)  # noqa: FBT003
+        self._servers.append(await self._loop.create_server(lambda: Connection(self._state), sock=sock, backlog=BACKLOG))
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep_on)
+
+    def sweep(self, seconds: float = SWEEP) -> None:
+        """Let `seconds` pass on the clock of all time limits and enforce them; it is called every second anyway."""
+        self._state.now += seconds
+        for connection in list(self._state.connections):
+            try:
+                connection.sweep()
+            except Exception:
+                log.exception("a connection couldn't be checked; it is closed")
+                connection.abort()
+
+    def _sweep_on(self) -> None:
+        self._sweeper = self._loop.call_later(SWEEP, self._sweep_on)
+        self.sweep()
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109  # a limit that it keeps by itself, with an answer
+        """Stop: accept nothing, let running requests and streams finish, refuse new ones with 503, close.
+
+        Returns:
+            Whether everything finished within `timeout` seconds; the rest was cut off.
+        """
+        state = self._state
+        state.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(state.connections):
+            connection.drain()
+        finished = await _within(timeout, state.idle)
+        if not finished:
+            log.warning("%d connections weren't done within the drain time of %g s; they are cut off", len(state.connections), timeout)
+            for connection in list(state.connections):
+                connection.abort()
+            await _within(ABORTED, state.idle)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        return finished
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,221 @@
+"""The OpenAPI description of an app's endpoints, made from their annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from motet.definitions import EndpointDefinition
+from motet.graph import Graph, endpoint_paths
+from motet.schema import EndpointSchema, schema_of
+
+Json = dict[str, Any]
+
+REFS = "#/components/schemas/{model}"
+BYTES: Json = {"type": "string", "format": "binary"}
+TEXT: Json = {"type": "string"}
+
+ERROR: Json = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["type", "message", "request_id"],
+            "properties": {
+                "type": {"type": "string", "description": "class of the error"},
+                "message": {"type": "string"},
+                "where": {"type": "string"},
+                "found": {"type": "string"},
+                "instead": {"type": "string", "description": "what to send or do"},
+                "problems": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"at": {"type": "string"}, "problem": {"type": "string"}, "found": {"type": "string"}},
+                    },
+                },
+                "request_id": {"type": "string"},
+            },
+        }
+    },
+}
+
+
+_ERROR_NAME = "MotetError"
+_KEYS: Json = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
+
+
+class _Schemas(GenerateJsonSchema):
+    """Pydantic's JSON schemas, with `{}` for what has none, arrays and tensors for example."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002
+        """Accept anything."""
+        return {}
+
+    def emit_warning(self, kind: Any, detail: str) -> None:
+        """Say nothing: a default that isn't JSON is left out, and that is all there is to it."""
+
+
+def openapi(graph: Graph) -> Json:
+    """Return the OpenAPI 3.1 document of an app: the endpoints of its root."""
+    definition = graph.nodes[graph.root].definition
+    schemas = {endpoint.name: schema_of(endpoint, definition.cls) for endpoint in definition.endpoints.values()}
+    found, components = _json_schemas(schemas)
+    for name, schema in schemas.items():
+        if schema.body == "object":  # the record of the arguments is no type that anybody else uses
+            reference = found.get((name, "validation"), {}).get("$ref", "")
+            found[name, "validation"] = components.pop(reference.rpartition("/")[2], found.get((name, "validation"), {}))
+    paths = endpoint_paths(graph.route, definition)
+    tag = graph.name if graph.name != "default" else graph.root
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": graph.root,
+            "version": graph.nodes[graph.root].identity[:12],
+            **_texts(inspect.getdoc(definition.cls) if definition.cls.__doc__ else None, whole=True),
+        },
+        "paths": {
+            paths[endpoint.name]: {
+                "post": {
+                    "operationId": endpoint.name if graph.name == "default" else f"{graph.name}_{endpoint.name}",
+                    "tags": [tag],
+                    **_texts(inspect.getdoc(endpoint.function)),
+                    **_request(endpoint, schemas[endpoint.name], found),
+                    "responses": _responses(endpoint, schemas[endpoint.name], found),
+                }
+            }
+            for endpoint in definition.endpoints.values()
+        },
+        "components": {"schemas": {**components, _ERROR_NAME: ERROR}},
+    }
+
+
+def _texts(doc: str | None, *, whole: bool = False) -> Json:
+    if not doc:
+        return {}
+    first, _, rest = doc.partition("\n")
+    if whole:
+        return {"description": doc}
+    return {"summary": first.strip()} | ({"description": rest.strip()} if rest.strip() else {})
+
+
+_Key = tuple[str, JsonSchemaMode]
+
+
+def _json_schemas(schemas: dict[str, EndpointSchema]) -> tuple[dict[_Key, Json], Json]:
+    """Return the schema of each endpoint's input and output, and the definitions that they share.
+
+    All are made at once, so that pydantic tells apart different types of one name.
+    """
+    wanted: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = []
+    for name, schema in schemas.items():
+        wanted.append((name, "validation", schema.only or schema.arguments))
+        wanted.append((name, "serialization", schema.result))
+
+    def make(adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]]) -> tuple[dict[_Key, Json], Json]:
+        found, shared = TypeAdapter[Any].json_schemas(adapters, ref_template=REFS, schema_generator=_Schemas)
+        return found, shared.get("$defs", {})
+
+    def describable(adapter: tuple[str, JsonSchemaMode, TypeAdapter[Any]]) -> bool:
+        try:
+            make([adapter])
+        except Exception:  # noqa: BLE001  # a user's own hook may raise anything; the endpoint works without a description
+            return False
+        return True
+
+    try:
+        return make(wanted)
+    except Exception:  # noqa: BLE001
+        return make([adapter for adapter in wanted if describable(adapter)])
+
+
+def _request(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_Key, Json]) -> Json:
+    if schema.body == "empty":
+        return {}
+    body = dict(found.get((endpoint.name, "validation"), {}))
+    required = True
+    if schema.body == "object":
+        body.pop("title", None)  # of the record that validates the arguments, which has no name of its own
+        body["properties"] = {
+            name: {**described, **_default(endpoint, name)} for name, described in cast("Json", body.get("properties", {})).items()
+        }
+        required = bool(body.get("required"))
+    content: Json = {"application/json": {"schema": body}}
+    if schema.raw is not None:
+        content |= {"application/octet-stream": {"schema": BYTES}} if schema.raw is bytes else {"text/plain": {"schema": TEXT}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _default(endpoint: EndpointDefinition, name: str) -> Json:
+    default = endpoint.signature.parameters[name].default
+    if default is inspect.Parameter.empty:
+        return {}
+    try:
+        return {"default": to_jsonable_python(default)}
+    except PydanticSerializationError:
+        return {}
+
+
+def _responses(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_Key, Json]) -> Json:
+    described = {"schema": found.get((endpoint.name, "serialization"), {})}
+    content: Json
+    if schema.returns is bytes:
+        content = {"application/octet-stream": {"schema": BYTES}}
+    elif endpoint.kind == "stream":
+        content = {"text/event-stream": described, "application/x-ndjson": described}
+    else:
+        content = {"application/json": described}
+    if schema.returns is str:
+        content["text/plain"] = {"schema": TEXT}
+    error = {"application/json": {"schema": {"$ref": REFS.format(model=_ERROR_NAME)}}}
+    return {
+        "200": {"description": "one item each, as it is made" if endpoint.kind == "stream" else "the result", "content": content},
+        "422": {"description": "the arguments don't fit", "content": error},
+        "default": {"description": "any other error", "content": error},
+    }
+
+
+def merged(documents: Sequence[Json], *, with_keys: bool) -> Json:
+    """Return one document of several apps; different schemas of one name are told apart by a number.
+
+    Args:
+        documents: as `openapi` makes them.
+        with_keys: whether requests have to carry an API key.
+    """
+    paths: Json = {}
+    schemas: Json = {}
+    for document in documents:
+        renamed: dict[str, str] = {}
+        own: Json = document["components"]["schemas"]
+        for name, schema in own.items():
+            if schemas.get(name, schema) != schema:
+                number = 2
+                while f"{name}-{number}" in schemas or f"{name}-{number}" in own:
+                    number += 1
+                renamed[name] = f"{name}-{number}"
+        references = {REFS.format(model=old): REFS.format(model=new) for old, new in renamed.items()}
+        schemas.update({renamed.get(name, name): _rewritten(schema, references) for name, schema in own.items()})
+        paths |= _rewritten(document["paths"], references)
+    info = documents[0]["info"] if len(documents) == 1 else {"title": "Motet", "version": "-".join(d["info"]["version"] for d in documents)}
+    whole: Json = {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+    if with_keys:
+        whole["components"]["securitySchemes"] = _KEYS
+        whole["security"] = [{name: []} for name in _KEYS]
+    return whole
+
+
+def _rewritten(value: Any, references: Mapping[str, str]) -> Any:
+    """Return a JSON value with the strings that are keys of `references` replaced."""
+    if isinstance(value, str):
+        return references.get(value, value)
+    if isinstance(value, dict):
+        return {key: _rewritten(inner, references) for key, inner in cast("Json", value).items()}
+    if isinstance(value, list):
+        return [_rewritten(inner, references) for inner in cast("Sequence[Any]", value)]
+    return value
