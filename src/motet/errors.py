@@ -180,6 +180,10 @@ class Overloaded(MotetError):
         super().__init__(message, where=where, found=found, instead=instead)
         self.retry_after = retry_after
 
+    def fields(self) -> dict[str, object]:
+        """Return the fields with the time after which to try again."""
+        return {**super().fields(), "retry_after": self.retry_after}
+
 
 class DeadlineExceeded(MotetError, TimeoutError):
     """The call's deadline passed before it was answered."""
