@@ -39,10 +39,10 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
         return _http_arguments(schema, request, where)
     args, kwargs = codec.decode(request.body)
     if args:
-        if len(args) > len(schema.names):
-            message = f"{len(args)} positional arguments for {len(schema.names)} parameters"
+        if len(args) > len(schema.positional):
+            message = f"{len(args)} positional arguments for {len(schema.positional)} positional parameters"
             raise InvalidInput(message, where=where, instead=f"({', '.join(schema.names)})")
-        given = dict(zip(schema.names, args, strict=False))
+        given = dict(zip(schema.positional, args, strict=False))
         if doubled := given.keys() & kwargs.keys():
             raise InvalidInput("an argument is given twice", where=where, found=", ".join(sorted(doubled)))
         kwargs |= given
@@ -68,7 +68,7 @@ def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dic
     try:
         if schema.only is not None:
             return {schema.names[0]: schema.only.validate_json(bytes(body) if isinstance(body, memoryview) else body)}
-        if schema.body == "empty" and not body.strip() if isinstance(body, bytes) else not len(body):
+        if schema.body == "empty" and not bytes(body).strip():
             return {}
         return schema.arguments.validate_json(bytes(body) if isinstance(body, memoryview) else body)
     except ValidationError as error:
