@@ -139,17 +139,15 @@ def _request(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_
     if schema.body == "empty":
         return {}
     body = dict(found.get((endpoint.name, "validation"), {}))
-    required = True
     if schema.body == "object":
         body.pop("title", None)  # of the record that validates the arguments, which has no name of its own
         body["properties"] = {
             name: {**described, **_default(endpoint, name)} for name, described in cast("Json", body.get("properties", {})).items()
         }
-        required = bool(body.get("required"))
     content: Json = {"application/json": {"schema": body}}
     if schema.raw is not None:
         content |= {"application/octet-stream": {"schema": BYTES}} if schema.raw is bytes else {"text/plain": {"schema": TEXT}}
-    return {"requestBody": {"required": required, "content": content}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _default(endpoint: EndpointDefinition, name: str) -> Json:

@@ -13,7 +13,7 @@ from typing import cast
 from motet.errors import Overloaded
 from motet.gateway import answers
 from motet.gateway.exchange import Turn, reset_on_close
-from motet.gateway.reading import Phase, RequestReader
+from motet.gateway.reading import DEAF, IDLE, RequestReader
 from motet.gateway.state import GatewayState
 
 
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Stop what the client waited for."""
-        self._reader.phase = Phase.DEAF
+        self._reader.phase = DEAF
         self._waiting.clear()
         current, self._current = self._current, None
         self.state.connections.discard(self)
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
         if turn.close or self.state.draining:
             self._close()
             return
-        if reader.phase is Phase.IDLE:
+        if reader.phase == IDLE:
             reader.since = self.state.now
         if self._waiting:
             self._advance()
@@ -151,14 +151,15 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Close after what is written. With unread bytes of the client that would be a reset, which may overtake the last answer."""
         reader = self._reader
+        clean = not (reader.unread or self._paused) and reader.phase in (IDLE, DEAF)
+        reader.phase = DEAF
         self._waiting.clear()
         if self._transport.is_closing():
             return
-        if not reader.unread and reader.phase in (Phase.IDLE, Phase.DEAF) and not self._paused:
+        if clean:
             self._transport.close()
             return
         self._lingers = True
-        reader.phase = Phase.DEAF
         reader.since = self.state.now
         self._transport.write_eof()
         if self._paused:
@@ -167,6 +168,7 @@ class Connection(asyncio.Protocol):
 
     def cut(self, *, reset: bool) -> None:
         """Close in the middle of an answer; with a reset where the end of the connection would be that of the answer."""
+        self._reader.phase = DEAF
         if reset:
             reset_on_close(self._transport.get_extra_info("socket"))
             self._transport.abort()
@@ -175,6 +177,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+        self._reader.phase = DEAF
         self._transport.abort()
 
     def drain(self) -> None:
@@ -184,7 +187,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _idles(self) -> bool:
-        return self._current is None and not self._waiting and self._reader.phase is Phase.IDLE
+        return self._current is None and not self._waiting and self._reader.phase == IDLE
 
     def sweep(self) -> None:
         """Enforce the limits in time."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import random
 import re
 import time
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -39,13 +38,11 @@ _SANE_ID = re.compile(rb"[!-~]{1,128}").fullmatch
 _SANE_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
-class Phase(enum.IntEnum):
-    """What a reader waits for."""
-
-    IDLE = 0  # the first byte of a request
-    HEAD = 1
-    BODY = 2
-    DEAF = 3  # nothing: the last request is complete or refused
+# What a reader waits for. Plain numbers: looking up members of an enum took a sixth of the time that reading a request takes.
+IDLE: Final = 0  # the first byte of a request
+HEAD: Final = 1
+BODY: Final = 2
+DEAF: Final = 3  # nothing: the last request is complete or refused
 
 
 class Taker(Answerer, Protocol):
@@ -66,7 +63,7 @@ class RequestReader:
     """Reads the requests of one connection and hands them over, each as a `Turn`.
 
     Attributes:
-        phase: what it waits for.
+        phase: what it waits for: IDLE, HEAD, BODY or DEAF.
         since: when that began, by the clock of the sweeps.
         fresh: whether no request has begun yet.
         unread: whether the client may be sending what nobody will read.
@@ -102,19 +99,19 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._pending = 0
         self._progress = False
-        self.phase = Phase.IDLE
+        self.phase: int = IDLE
         self.since = state.now
         self.fresh = True
         self.unread = False
         self.uninvited = False
         self.on_message_begin()
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.fresh = True
 
     def feed(self, data: bytes) -> None:
         """Parse bytes of the client; complete requests are handed over from within."""
         self._progress = False
-        while self.phase is not Phase.DEAF:
+        while self.phase != DEAF:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
@@ -129,26 +126,26 @@ class RequestReader:
         # The parser keeps unfinished names, values and trailers to itself. What one read leaves there is bounded by its size.
         if self._progress:
             self._pending = 0
-        elif self.phase is not Phase.DEAF:
+        elif self.phase != DEAF:
             self._pending += len(data)
             if self._pending > self._state.limits.headers:
                 self.refuse(self._headers_too_large())
 
     def refuse(self, error: MotetError) -> None:
         """Answer with an error once its turn has come, and read nothing any more."""
-        if self.phase is not Phase.DEAF:
-            self.phase = Phase.DEAF
+        if self.phase != DEAF:
+            self.phase = DEAF
             self.unread = True
             self._connection.arrived(self._refused(error, close=True))
 
     def overdue(self) -> RequestTimeout | None:
         """Return what the client is late with."""
         now, limits = self._state.now, self._state.limits
-        if self.phase is Phase.HEAD and now - self.since > limits.header_time:
+        if self.phase == HEAD and now - self.since > limits.header_time:
             return RequestTimeout("the headers didn't arrive in time", where="HTTP", found=f"over {limits.header_time:g} s")
-        if self.phase is Phase.BODY and now - self.since > limits.body_time:
+        if self.phase == BODY and now - self.since > limits.body_time:
             return RequestTimeout("the body didn't arrive in time", where="HTTP", found=f"over {limits.body_time:g} s")
-        if self.phase is Phase.BODY and now - self._moved > limits.body_idle:
+        if self.phase == BODY and now - self._moved > limits.body_idle:
             return RequestTimeout("the body stopped arriving", where="HTTP", found=f"nothing for over {limits.body_idle:g} s")
         return None
 
@@ -160,9 +157,9 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """Note the first byte of a request."""
-        if self.phase is Phase.DEAF:
+        if self.phase == DEAF:
             return
-        self.phase = Phase.HEAD
+        self.phase = HEAD
         self.since = self._state.now
         self.fresh = False
         self._progress = True
@@ -183,7 +180,7 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; fields of one name are joined, as HTTP allows. Trailers are ignored."""
-        if self.phase is not Phase.HEAD:
+        if self.phase != HEAD:
             return
         self._size += len(name) + len(value)
         self._fields += 1
@@ -193,9 +190,9 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """Decide what the request is, before any of its body is taken."""
-        if self.phase is Phase.DEAF or self._parser.should_upgrade():
+        if self.phase == DEAF or self._parser.should_upgrade():
             return
-        self.phase = Phase.BODY
+        self.phase = BODY
         self.since = self._moved = self._state.now
         self._progress = True
         parser, headers = self._parser, self._headers
@@ -221,7 +218,7 @@ class RequestReader:
         if b"expect" in headers and not self._old and headers[b"expect"].lower() == b"100-continue":
             if self._refusal is not None:  # whether the client sends the body now is up to it, so this is the last request
                 self._refusal.close = True
-                self.phase = Phase.DEAF
+                self.phase = DEAF
                 self.unread = True
                 self._connection.arrived(self._refusal)
             else:
@@ -229,7 +226,7 @@ class RequestReader:
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
-        if self.phase is Phase.DEAF:
+        if self.phase == DEAF:
             return
         self._progress = True
         self.uninvited = False
@@ -248,9 +245,9 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
-        if self.phase is not Phase.BODY:
+        if self.phase != BODY:
             return
-        self.phase = Phase.DEAF if self._close else Phase.IDLE
+        self.phase = DEAF if self._close else IDLE
         route, state = self._route, self._state
         turn: Turn
         if self._refusal is not None:
@@ -304,7 +301,7 @@ class RequestReader:
         return given.decode() if given is not None and _SANE_ID(given) else f"{random.getrandbits(64):016x}"  # a name, no secret
 
     def _refused(self, error: MotetError, *, close: bool, more: dict[str, str] | None = None) -> Refusal:
-        bodiless = self.phase is not Phase.HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
+        bodiless = self.phase != HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
         return Refusal(self._connection, error, request_id=self._request_id(), close=close, old=self._old, bodiless=bodiless, more=more)
 
     def _framing_fault(self, headers: dict[bytes, bytes]) -> MotetError | None:
