@@ -25,6 +25,9 @@ class Directory:
     def apply(self, routed: Routed) -> None:
         """Take a list of the supervisor; connecting goes on in the background."""
         self._latest[routed.address] = routed
+        if routed.broken is None:
+            # At once, so that calls made before the links stand wait for them instead of hearing of a node's former end.
+            self._router.route(routed.address).broken = None
         task = asyncio.get_running_loop().create_task(self._connect(routed))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
