@@ -85,7 +85,7 @@ class Runner:
         except asyncio.CancelledError as error:
             if not request.cancelled:  # the endpoint awaited something that was cancelled
                 self.fail(request, _as_cancelled(error, self.where))
-        except Exception as error:  # noqa: BLE001  # it belongs to the caller
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
             self.fail(request, error)
         else:
             if not request.cancelled:
@@ -162,7 +162,7 @@ class Runner:
         except asyncio.CancelledError as error:
             if not request.cancelled:
                 self.fail(request, _as_cancelled(error, self.where))
-        except Exception as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             self.fail(request, error)
         finally:
             if source is not None:
@@ -250,7 +250,7 @@ class Runner:
             if accepted:
                 try:
                     results = await self._function(self._instance, items)
-                except Exception as error:  # noqa: BLE001
+                except (Exception, SystemExit) as error:  # noqa: BLE001
                     results = error
                 for answer in self._batch_answers(accepted, results):
                     answer()

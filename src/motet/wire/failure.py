@@ -14,7 +14,8 @@ from motet.wire import codec
 from motet.wire.payload import Payload
 
 MAX_FRAMES = 32
-HOPS = "__motet_hops__"
+HOPS = "__motet_hops__"  # attribute of a rebuilt exception: what it came through
+CAUSE = "__motet_cause__"  # and the text of what it was raised from
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -62,16 +63,16 @@ def record(error: BaseException, *, endpoint: str, replica: str) -> Failure:
     """Describe an exception that leaves `endpoint`, adding this hop to those that it has come through."""
     hop = Hop(endpoint, replica, user_frames(error))
     state, pickled = _state(error)
-    chained = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    fields, status = _public(error)
     return Failure(
         kind=codec.class_name(type(error)),
         message=_text(error),
         state=state,
         pickled=pickled,
         hops=(*getattr(error, HOPS, ()), hop),
-        fields=_jsonable(public_fields(error)),
-        status=http_status(error),
-        cause="" if chained is None else "".join(traceback.format_exception(chained, chain=False)).strip(),
+        fields=fields,
+        status=status,
+        cause=cause_text(error),
     )
 
 
@@ -85,6 +86,8 @@ def rebuild(failure: Failure) -> BaseException:
         error = RemoteError(failure.message, kind=failure.kind.rpartition(":")[2])
         error.__dict__["status"] = failure.status
     setattr(error, HOPS, failure.hops)
+    setattr(error, CAUSE, failure.cause)
+    setattr(error, CAUSE, failure.cause)
     error.__notes__ = [*[n for n in getattr(error, "__notes__", ()) if not n.startswith(_TITLE)], chain_text(failure)]
     return error
 
@@ -97,14 +100,36 @@ def chain_text(failure: Failure) -> str:
     lines = [_TITLE]
     for hop in reversed(failure.hops):
         lines.append(f"  {hop.endpoint} [{hop.replica}]")
-        for frame in hop.frames:
-            lines.append(f'    File "{frame.file}", line {frame.line}, in {frame.function}')
-            if frame.source:
-                lines.append(f"      {frame.source}")
+        lines += ["  " + line for line in _frame_lines(hop.frames)]
     lines.append(f"  {failure.kind.rpartition(':')[2]}: {failure.message}")
     if failure.cause:
         lines += ["  raised from:", *("    " + line for line in failure.cause.splitlines())]
     return "\n".join(lines)
+
+
+def cause_text(error: BaseException) -> str:
+    """Return the exceptions that `error` was raised from, the nearest first, each with the user's frames and its notes."""
+    lines: list[str] = []
+    seen = {id(error)}
+    while True:
+        if carried := getattr(error, CAUSE, ""):
+            lines += carried.splitlines()
+        came_from = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if came_from is None or id(came_from) in seen:
+            return "\n".join(lines)
+        error = came_from
+        seen.add(id(error))
+        lines += [*_frame_lines(user_frames(error)), f"{type(error).__name__}: {_text(error)}"]
+        lines += ["  " + line for note in getattr(error, "__notes__", ()) for line in str(note).splitlines()]
+
+
+def _frame_lines(frames: tuple[Frame, ...]) -> list[str]:
+    lines: list[str] = []
+    for frame in frames:
+        lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
+        if frame.source:
+            lines.append(f"    {frame.source}")
+    return lines
 
 
 def user_frames(error: BaseException) -> tuple[Frame, ...]:
@@ -121,6 +146,13 @@ def _text(error: BaseException) -> str:
         return error.message if isinstance(error, MotetError) else str(error)
     except Exception:  # noqa: BLE001  # a user's __str__ may raise
         return "<its message can't be shown>"
+
+
+def _public(error: BaseException) -> tuple[dict[str, Any], int]:
+    try:
+        return _jsonable(public_fields(error)), http_status(error)
+    except Exception:  # noqa: BLE001  # a user's __str__ may raise, or its __init__ not have called ours
+        return {"type": type(error).__name__, "message": _text(error)}, 500
 
 
 def _state(error: BaseException) -> tuple[bytes, bool]:
@@ -141,14 +173,15 @@ def _state(error: BaseException) -> tuple[bytes, bool]:
 def _restore(failure: Failure) -> BaseException | None:
     try:
         kind = codec.load_class(failure.kind)
-        if not issubclass(kind, BaseException) or not failure.state:
-            return None
+        if not issubclass(kind, Exception) or not failure.state:
+            return None  # a SystemExit would end the caller, too
         if failure.pickled:
             loaded = pickle.loads(failure.state)  # noqa: S301  # between own processes only
             return loaded if isinstance(loaded, BaseException) else None
         args, attributes = codec.decode(Payload(failure.state))
         error = kind.__new__(kind, *args)
-        error.args = tuple(args)
+        builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        builtin.__init__(error, *args)  # sets what such classes keep outside of __dict__
         error.__dict__.update(attributes)
     except Exception:  # noqa: BLE001  # whatever it is, the caller gets a RemoteError
         return None
