@@ -185,6 +185,14 @@ def _annotation_faults(endpoint: EndpointDefinition, fault: _FaultMaker) -> list
                     instead="one annotated parameter for each argument, or a list or model",
                 )
             )
+        elif parameter.kind is parameter.POSITIONAL_ONLY and endpoint.batching is None:
+            faults.append(
+                fault(
+                    f"parameter `{name}` can't be given by name, as HTTP does",
+                    found=f"def {endpoint.name}{endpoint.signature}",
+                    instead="the same without `/`",
+                )
+            )
         elif parameter.annotation is parameter.empty:
             faults.append(fault(f"parameter `{name}` has no annotation", found=str(parameter), instead=f"{name}: <type>"))
     if endpoint.signature.return_annotation is inspect.Signature.empty:

@@ -104,6 +104,7 @@ class EndpointSchema:
 
     Attributes:
         names: parameter names in order.
+        positional: those that may be given by position.
         body: whether the JSON body is nothing, the only parameter itself, or an object of all parameters.
         arguments: validates a dict of arguments.
         only: validates the body itself, if `body` is "model".
@@ -112,6 +113,7 @@ class EndpointSchema:
     """
 
     names: tuple[str, ...]
+    positional: tuple[str, ...]
     body: BodyShape
     arguments: TypeAdapter[dict[str, Any]]
     only: TypeAdapter[Any] | None
@@ -162,6 +164,7 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
     raw = single if single in (bytes, str) else None
     return EndpointSchema(
         names=tuple(annotations),
+        positional=tuple(name for name, p in endpoint.signature.parameters.items() if p.kind is not p.KEYWORD_ONLY),
         body=shape,
         arguments=TypeAdapter(record),
         only=adapter(single) if shape == "model" else None,
