@@ -159,8 +159,6 @@ class Call(Pending, Awaitable[V]):
             yield self
         return self.result()
 
-    __iter__ = __await__  # asyncio's C code iterates futures by either name
-
     def __repr__(self) -> str:
         """Return name and state."""
         return f"<Call {self.name} {self._state}>"

@@ -12,9 +12,9 @@ from motet.definitions import ServiceDefinition
 from motet.errors import DefinitionError, Fault, UsageError
 from motet.identity import node_digest
 from motet.options import CallOptions, Config, user_place
+from motet.service import Service, definition_of
 
-S = TypeVar("S")
-D = TypeVar("D")
+S = TypeVar("S", bound=Service)
 
 RESERVED_ROUTES = ("docs", "openapi.json", "jobs", "metrics", "healthz", "readyz", "startupz", "v1")
 
@@ -205,20 +205,20 @@ def endpoint_paths(route: str, definition: ServiceDefinition) -> dict[str, str]:
     return {name: (route if name == "__call__" else f"{base}/{name}") for name in definition.endpoints}
 
 
-def replace_service(app: S, cls: type[D], fake: D) -> S:
+def replace_service(app: S, cls: type[Service], fake: Service) -> S:
     """Return the app with every node of the class `cls` replaced by the node `fake`; for tests.
 
     Raises:
         UsageError: no node has this class, or the fake lacks one of its endpoints.
     """
-    if not isinstance(app, Node) or not isinstance(fake, Node):
+    root: object = app  # statically nodes have the types of their classes
+    stand_in: object = fake
+    if not isinstance(root, Node) or not isinstance(stand_in, Node):
         raise UsageError("replace() takes bound nodes", where=user_place(2), instead="motet.replace(app, Embedder, FakeEmbedder.bind())")
-    from motet.service import definition_of
-
-    missing = set(definition_of(cls).endpoints) - set(fake.definition.endpoints)
+    missing = set(definition_of(cls).endpoints) - set(stand_in.definition.endpoints)
     if missing:
         raise UsageError(
-            f"{fake.definition.name} can't stand for {cls.__name__}",
+            f"{stand_in.definition.name} can't stand for {cls.__name__}",
             found="no endpoint " + ", ".join(sorted(missing)),
             instead="a service with the same endpoints",
         )
@@ -228,12 +228,12 @@ def replace_service(app: S, cls: type[D], fake: D) -> S:
         nonlocal count
         if issubclass(node.definition.cls, cls):
             count += 1
-            changed = fake
+            changed = stand_in
         else:
             changed = replace(node, arguments={name: map_nodes(value, swap) for name, value in node.arguments.items()})
         return Edge(node=changed, options=options) if options != CallOptions() else changed
 
-    result = swap(app, CallOptions())
+    result = swap(root, CallOptions())
     if count == 0:
         raise UsageError(f"the app has no node of {cls.__name__}", where=user_place(2))
     return cast("S", result)

@@ -13,9 +13,10 @@ from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
 from motet.runtime.handle import Handle
+from motet.service import Service
 from motet.targets import ScriptReached, is_loading_script
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Service)
 EngineName = Literal["inline", "local"]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 S = TypeVar("S")
-N = TypeVar("N")
+N = TypeVar("N", bound="Service")
 _UNSET: Any = object()
 
 
@@ -150,6 +150,7 @@ def depends(node: N, /, *, timeout: float | None = None, retries: int | None = N
         timeout: seconds that each call over this edge may take.
         retries: how often an idempotent call is tried again when its replica dies.
     """
-    if not isinstance(node, Node):
+    bound: object = node  # statically it has the type of its class
+    if not isinstance(bound, Node):
         raise UsageError(f"depends() got {type(node).__name__}", where=user_place(2), instead="depends(Embedder.bind(...))")
-    return cast("N", Edge(node=node, options=CallOptions(timeout=timeout, retries=retries)))
+    return cast("N", Edge(node=bound, options=CallOptions(timeout=timeout, retries=retries)))

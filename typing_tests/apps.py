@@ -1,0 +1,34 @@
+"""Running apps: the handle has the type of the root."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import motet
+from services import Found, Kinds, Question, Search
+
+
+def sync(app: Search) -> None:
+    assert_type(motet.run(app), motet.Running[Search])
+    with motet.run(app) as search:
+        assert_type(search, Search)
+        assert_type(search.ask(Question(text="x")).result(), Found)
+    with motet.run(app, engine="inline", name="search", route="/search") as search, motet.run(Kinds.bind(), name="kinds", port=0) as kinds:
+        assert_type(search, Search)
+        assert_type(kinds.plain(1).result(), int)
+
+
+async def asynchronous(app: Search) -> None:
+    async with motet.run(app, engine="local") as search:
+        assert_type(search, Search)
+        assert_type(await search.ask(Question(text="x")), Found)
+
+
+def by_hand(app: Search) -> None:
+    running = motet.run(app)
+    assert_type(running.start(), Search)
+    running.stop()
+    motet.delete("search")
+    motet.delete()
+    for server in motet.status():
+        assert_type(server.engine, str)
