@@ -105,7 +105,7 @@ class Apps(Message, frozen=True):
     """What the gateway serves, and which of it isn't ready."""
 
     routes: tuple[AppRoutes, ...]
-    not_ready: tuple[str, ...]
+    not_ready: dict[str, str]  # why, by address
 
 
 class Drain(Message, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from motet.engines.local.control import Apps, ControlConnection, Drain, Drained, Hello, Ready, Stop
@@ -25,7 +25,7 @@ class GatewayKeeper:
         self._keys = api_keys
         self._report = report
         self._connection: ControlConnection | None = None
-        self._apps = Apps(routes=(), not_ready=("nothing is deployed yet",))
+        self._apps = Apps(routes=(), not_ready={})
         self._pid = 0
         self._count = 0
         self._deaths = 0
@@ -63,6 +63,7 @@ class GatewayKeeper:
             self._pid = 0
             self._connection = None
             self.ready.clear()
+            self._drained.set()  # nobody is left who could say so
             if not self._stopping:
                 delay = BACKOFF[min(self._deaths, len(BACKOFF) - 1)]
                 self._deaths += 1
@@ -85,9 +86,9 @@ class GatewayKeeper:
         elif isinstance(message, Drained):
             self._drained.set()
 
-    def tell(self, routes: tuple[AppRoutes, ...], not_ready: tuple[str, ...]) -> None:
+    def tell(self, routes: tuple[AppRoutes, ...], not_ready: Mapping[str, str]) -> None:
         """Tell the gateway what to serve."""
-        apps = Apps(routes=routes, not_ready=not_ready)
+        apps = Apps(routes=routes, not_ready=dict(not_ready))
         if apps != self._apps:
             self._apps = apps
             if self._connection is not None:
@@ -109,6 +110,8 @@ class GatewayKeeper:
         self._stopping = True
         if self._connection is not None:
             self._connection.send(Stop())
+        else:
+            self.kill()  # it hasn't come up yet: it has nothing to finish
         if self._task is not None:
             try:
                 async with asyncio.timeout(5):

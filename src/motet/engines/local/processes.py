@@ -136,12 +136,25 @@ class Zygote:
 
     async def close(self) -> None:
         """End the process; replicas that it forked live on."""
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        async with self._lock:  # a replica that is being forked is told of first
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        await self._reap()
+
+    async def kill(self) -> None:
+        """End the process at once, whatever it is doing; replicas that it forked live on."""
         if self.pid:
-            await end_of(self.pid)
-            self.pid = 0
+            kill(self.pid)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        await self._reap()
+
+    async def _reap(self) -> None:
+        pid, self.pid = self.pid, 0
+        if pid:
+            await end_of(pid)
 
 
 def _not_forked(message: Spawn) -> Spawn:

@@ -139,6 +139,8 @@ class Slot:
         )
         try:
             record.pid = await self.zygote.spawn(message)
+            if record.lifecycle.state == "stopping":  # retired before there was a process that could be told
+                kill(record.pid)
             status = await exit_status(record.pid)
         except Exception as error:  # noqa: BLE001  # whatever keeps a process from being made is the start's failure
             record.failure = record.failure or failure.record(error, endpoint=f"{self.address} (start)", replica=record.identity)
@@ -174,7 +176,7 @@ class Slot:
         self._deaths = 1 if lived >= STEADY else self._deaths + 1
         if record.ready_at is None:
             self._failed_starts += 1
-            cause = f"could not start: {record.failure.message}" if record.failure is not None else f"died while starting ({how})"
+            cause = f"could not start: {_named(record.failure)}" if record.failure is not None else f"died while starting ({how})"
         else:
             cause = f"died ({how})"
         first = not self.settled.done()
@@ -299,3 +301,8 @@ class Slot:
             for r in self._records
         )
         return NodeStatus(name=self.address, service=self.plan.service, state=self.lifecycle.state, replicas=replicas, problem=self.problem)
+
+
+def _named(problem: Failure) -> str:
+    """Return class and message of an exception; a message alone, a `KeyError`'s above all, may say nothing."""
+    return f"{problem.kind.rpartition(':')[2]}: {problem.message}"

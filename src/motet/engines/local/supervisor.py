@@ -31,12 +31,14 @@ from motet.engines.local.linux import adopt_orphans
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, plan_handle
 from motet.engines.local.processes import Zygote
 from motet.engines.local.slots import ReplicaRecord, Slot, Surroundings
-from motet.errors import MotetError, NotFound, ShuttingDown, UsageError
+from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
 from motet.gateway.routes import AppRoutes, EndpointRoute
 from motet.runtime.plans import HandleSpec
 from motet.wire import failure
 
 log = logging.getLogger("motet.supervisor")
+
+GATEWAY_WAIT = 30.0  # s
 
 
 @dataclass
@@ -112,6 +114,21 @@ class Supervisor:
         await zygote.start()
         return zygote
 
+    async def gateway_ready(self) -> None:
+        """Wait until the gateway answers.
+
+        Raises:
+            StartError: it doesn't come up.
+        """
+        if self._gateway is not None:
+            try:
+                async with asyncio.timeout(GATEWAY_WAIT):
+                    await self._gateway.ready.wait()
+            except TimeoutError:
+                raise StartError(
+                    "the gateway doesn't come up", found=f"not ready after {GATEWAY_WAIT:g} s", instead="see its output above"
+                ) from None
+
     # -- apps ------------------------------------------------------------------------------------------------------
 
     async def deploy(self, plan: AppPlan, zygote: Zygote) -> HandleSpec:
@@ -130,8 +147,7 @@ class Supervisor:
         started = [self._place(app, node, zygote) for node in plan.nodes]
         self._tell_gateway()
         try:
-            for slot in started:
-                await asyncio.shield(slot.settled)
+            await asyncio.gather(*(asyncio.shield(slot.settled) for slot in started))  # hears of the first failure at once
         except BaseException:
             await self.delete(plan.name)
             raise
@@ -244,13 +260,13 @@ class Supervisor:
 
     def _tell_gateway(self) -> None:
         if self._gateway is not None:
-            waiting = [
-                f"{name}: {address} {self._slots[address].problem or 'has no replica'}"
-                for name, app in self.apps.items()
-                for address in dict.fromkeys(app.addresses.values())
+            waiting = {
+                address: self._slots[address].problem or "it has no replica yet"
+                for app in self.apps.values()
+                for address in app.addresses.values()
                 if address in self._slots and not self._slots[address].ready
-            ]
-            self._gateway.tell(tuple(app.routes() for app in self.apps.values() if app.plan.root in app.addresses), tuple(waiting))
+            }
+            self._gateway.tell(tuple(app.routes() for app in self.apps.values() if app.plan.root in app.addresses), waiting)
 
     # -- connections -----------------------------------------------------------------------------------------------
 

@@ -137,12 +137,12 @@ def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
     """Fork once more and end, so that the supervisor becomes the parent of the replica."""
     status = 1
     try:
+        middle = os.getpid()
         child = os.fork()
         if child == 0:
             os.close(writer)
             connection.close()
-            deadline = time.monotonic() + 10
-            while os.getppid() != message.supervisor and time.monotonic() < deadline:
+            while os.getppid() == middle:
                 time.sleep(0.0002)  # until the middle process has ended
             die_with_parent(message.supervisor)
             run_replica(message)
