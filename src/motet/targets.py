@@ -35,11 +35,22 @@ def load_target(target: str) -> Node:
         TargetError: the file, module or name doesn't exist, importing it fails, or it is no bound node.
         DefinitionError: something in it is defined wrongly.
     """
-    source, name = split_target(target)
     with check.collecting() as faults:
-        module = _import(source)
+        node = find_node(target)
     if faults:
         raise DefinitionError(faults)
+    return node
+
+
+def find_node(target: str) -> Node:
+    """Import a target and return its bound node; faults go to whoever is collecting them.
+
+    Raises:
+        TargetError: the file, module or name doesn't exist, importing it fails, or it is no bound node.
+        DefinitionError: a fault that nobody collects.
+    """
+    source, name = split_target(target)
+    module = _import(source)
     if not hasattr(module, name):
         nodes = [n for n, value in vars(module).items() if isinstance(value, Node)]
         close = difflib.get_close_matches(name, nodes, n=1) or nodes

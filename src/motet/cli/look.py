@@ -1,0 +1,86 @@
+"""`motet check` and `motet graph`: look at an app without running it. The target is loaded in this process."""
+
+from __future__ import annotations
+
+import click
+
+from motet import check as checking
+from motet import graph_views
+from motet.cli.program import with_traceback_option
+from motet.engines.local.plan import plan_graph
+from motet.errors import DefinitionError
+from motet.graph import Graph, compile_graph
+from motet.targets import find_node
+
+FORMATS = {"tree": graph_views.tree, "mermaid": graph_views.mermaid, "json": graph_views.as_json}
+
+route_option = click.option("--route", default="/", show_default=True, help="Path under which the app's endpoints would be.")
+name_option = click.option("--name", default="default", show_default=True, help="Name of the app.")
+
+
+@click.command()
+@click.argument("target")
+@route_option
+@name_option
+@with_traceback_option
+def check(*, target: str, route: str, name: str) -> None:
+    """Find all faults of an app, and start nothing.
+
+    TARGET is file.py:name or package.module:name. Its file is imported, so what stands at its top level runs; no service
+    is constructed, and no hardware is needed. The exit code is 0 if all is well, else 1.
+
+    \b
+    Examples:
+      motet check app.py:app
+      motet check package.module:app
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
+    graph = load_graph(target, name=name, route=route)
+    plan_graph(graph)  # makes what replicas are started from: an argument may be of a type that can't travel
+    services, endpoints = len(graph.nodes), sum(len(node.definition.endpoints) for node in graph.nodes.values())
+    click.echo(f"ok: {_count(services, 'service')}, {_count(endpoints, 'endpoint')}")
+    for line in graph_views.routes(graph):
+        click.echo(f"  {line}")
+    click.echo(f"Serve it: motet serve {target}")
+
+
+@click.command()
+@click.argument("target")
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="tree", show_default=True, help="How to show it.")
+@route_option
+@name_option
+@with_traceback_option
+def graph(*, target: str, form: str, route: str, name: str) -> None:
+    """Show the services of an app and who calls whom.
+
+    TARGET is file.py:name or package.module:name. Nothing is started.
+
+    \b
+    Examples:
+      motet graph app.py:app
+      motet graph app.py:app --format mermaid > app.mmd
+      motet graph app.py:app --format json | jq '.nodes[].name'
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
+    click.echo(FORMATS[form](load_graph(target, name=name, route=route)))
+
+
+def load_graph(target: str, *, name: str, route: str) -> Graph:
+    """Load a target in this process and compile it; the faults of its classes and of the graph come together.
+
+    Raises:
+        TargetError: the target doesn't exist or can't be imported.
+        DefinitionError: it is defined wrongly.
+    """
+    with checking.collecting() as faults:
+        node = find_node(target)
+        try:
+            compiled = compile_graph(node, name=name, route=route)
+        except DefinitionError as error:
+            checking.report(list(error.faults))
+            raise DefinitionError(faults) from None
+    if faults:
+        raise DefinitionError(faults)
+    return compiled
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

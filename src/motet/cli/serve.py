@@ -1,0 +1,55 @@
+"""`motet serve`."""
+
+from __future__ import annotations
+
+import click
+import uvloop
+
+from motet.cli.program import with_traceback_option
+from motet.cli.serve_inline import serve_inline
+from motet.cli.serve_local import serve_local
+from motet.cli.serving import Screen, ServeOptions
+
+
+@click.command()
+@click.argument("target")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "inline"]),
+    default="local",
+    show_default=True,
+    help="local: supervised processes. inline: everything in this process, where a breakpoint() works.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others than loopback need an API key.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on; 0 for any free one.")
+@click.option("--route", default="/", show_default=True, help="Path under which the app's endpoints are.")
+@click.option("--name", default="default", show_default=True, help="Name of the app.")
+@click.option("--reload", is_flag=True, help="On a change of the code restart the services that it concerns.")
+@click.option(
+    "--api-key",
+    "api_keys",
+    multiple=True,
+    metavar="KEY",
+    envvar="MOTET_API_KEY",
+    show_envvar=True,
+    help="Key that clients must send; may be repeated.",
+)
+@with_traceback_option
+def serve(*, target: str, engine: str, host: str, port: int, route: str, name: str, reload: bool, api_keys: tuple[str, ...]) -> int:
+    """Serve an app over HTTP until Ctrl-C or SIGTERM.
+
+    TARGET is file.py:name or package.module:name, where name stands for a bound service (app = MyService.bind(...)).
+    Stopping lets running calls finish; a second Ctrl-C ends everything at once.
+
+    \b
+    Examples:
+      motet serve app.py:app
+      motet serve app.py:app --port 0                     on any free port
+      motet serve app.py:app --reload                     while you work on it
+      motet serve app.py:app --engine inline              to step through it in a debugger
+      motet serve app.py:app --host 0.0.0.0 --api-key "$SECRET"
+    """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
+    options = ServeOptions(target=target, host=host, port=port, route=route, name=name, reload=reload, api_keys=api_keys)
+    serve_on = serve_inline if engine == "inline" else serve_local
+    code: int = uvloop.run(serve_on(options, Screen(options)))
+    return code
