@@ -17,12 +17,13 @@ from transformers import AutoModel, AutoTokenizer
 import motet
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 
 
 class Question(BaseModel):
     """What a client asks."""
 
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+    text: Text = Field(examples=["How do I limit how many requests a replica runs at once?"])
     top: int = Field(default=3, ge=1, le=20)
 
 
