@@ -33,7 +33,7 @@ class Node:
         Raises:
             DefinitionError: an option is unknown or its value is wrong.
         """
-        place = user_place(2)
+        place = user_place()
         name = changes.pop("name", self.name)
         if name is not None and not (isinstance(name, str) and name and set(name) <= _NAME_CHARACTERS):
             raise DefinitionError(
@@ -65,7 +65,7 @@ class Node:
         if not name.startswith("__") and name in self.definition.endpoints:
             raise UsageError(
                 f"{self.definition.name}.{name} was called on a node that is bound but not running",
-                where=user_place(2),
+                where=user_place(),
                 instead="with motet.run(app) as service: service." + name + "(...)",
             )
         raise AttributeError(f"{self.definition.name} has no endpoint {name!r}")

@@ -48,7 +48,7 @@ def report(faults: list[Fault]) -> None:
 
 def class_place(cls: type) -> str:
     """Return `file:line` of the class statement that is being executed."""
-    place = user_place(2)
+    place = user_place()
     file = getattr(inspect.getmodule(cls), "__file__", None)
     return place if file is None or place.startswith(file) else f"{file}:{getattr(cls, '__firstlineno__', 0)}"
 

@@ -172,7 +172,7 @@ def compile_graph(app: object, *, name: str = "default", route: str = "/") -> Gr
     """
     if not isinstance(app, Node):
         found = f"the class {app.__name__}" if isinstance(app, type) else type(app).__name__
-        raise UsageError("an app is a bound node", where=user_place(2), found=found, instead="app = MyService.bind(...)")
+        raise UsageError("an app is a bound node", where=user_place(), found=found, instead="app = MyService.bind(...)")
     compiler = _Compiler()
     root = compiler.visit(app)
     faults = compiler.faults + route_faults(route, app)
@@ -214,7 +214,7 @@ def replace_service(app: S, cls: type[Service], fake: Service) -> S:
     root: object = app  # statically nodes have the types of their classes
     stand_in: object = fake
     if not isinstance(root, Node) or not isinstance(stand_in, Node):
-        raise UsageError("replace() takes bound nodes", where=user_place(2), instead="motet.replace(app, Embedder, FakeEmbedder.bind())")
+        raise UsageError("replace() takes bound nodes", where=user_place(), instead="motet.replace(app, Embedder, FakeEmbedder.bind())")
     missing = set(definition_of(cls).endpoints) - set(stand_in.definition.endpoints)
     if missing:
         raise UsageError(
@@ -235,5 +235,5 @@ def replace_service(app: S, cls: type[Service], fake: Service) -> S:
 
     result = swap(root, CallOptions())
     if count == 0:
-        raise UsageError(f"the app has no node of {cls.__name__}", where=user_place(2))
+        raise UsageError(f"the app has no node of {cls.__name__}", where=user_place())
     return cast("S", result)

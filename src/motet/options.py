@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -16,15 +16,19 @@ PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
-LIBRARY = str(Path(__file__).parent)
+LIBRARY = f"{Path(__file__).parent}/"
 
 
-def user_place(depth: int = 1) -> str:
+def user_place() -> str:
     """Return `file:line` of the nearest caller outside Motet and pydantic."""
-    frame = sys._getframe(depth)
-    while frame.f_back is not None and (frame.f_code.co_filename.startswith(LIBRARY) or "/pydantic" in frame.f_code.co_filename):
+    place = "?:0"
+    frame = inspect.currentframe()
+    while frame is not None:
+        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if not frame.f_code.co_filename.startswith(LIBRARY) and "/pydantic" not in frame.f_code.co_filename:
+            break
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return place
 
 
 class Options(BaseModel):
@@ -38,7 +42,7 @@ class Options(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise DefinitionError(option_faults(type(self), error, place=user_place(2))) from None
+                raise DefinitionError(option_faults(type(self), error, place=user_place())) from None
 
 
 def option_faults(owner: type[BaseModel], error: ValidationError, *, place: str) -> list[Fault]:
@@ -117,11 +121,11 @@ class Autoscale(Options):
 
     if TYPE_CHECKING:
 
-        def __init__(self, min: int = 1, max: int = 1, *, target: float | None = None) -> None: ...  # noqa: A002
+        def __init__(self, min: int = 1, max: int = 1, *, target: float | None = None) -> None: ...  # noqa: A002  # read as Autoscale(min=1, max=4)
 
     else:
 
-        def __init__(self, min=1, max=1, **values):
+        def __init__(self, min: int = 1, max: int = 1, **values: Any) -> None:  # noqa: A002
             super().__init__(min=min, max=max, **values)
 
     @model_validator(mode="after")

@@ -102,7 +102,7 @@ class Service:
         Raises:
             DefinitionError: the class is defined wrongly or the arguments don't fit the constructor; lists all faults.
         """
-        return cast("S", bind_node(definition_of(cast("type", cls)), args, kwargs, place=user_place(2)))
+        return cast("S", bind_node(definition_of(cast("type", cls)), args, kwargs, place=user_place()))
 
     def options(  # noqa: PLR0913  # the fields of Config, spelled out so that editors complete them
         self,
@@ -123,7 +123,7 @@ class Service:
         """Return a copy with other options: of a node, any field of `Config` and `name`; of a handle, `timeout` and `retries`."""
         raise UsageError(
             f"{type(self).__name__}.options() is for nodes and handles, not for instances",
-            where=user_place(2),
+            where=user_place(),
             instead=f"{type(self).__name__}.bind(...).options(...)",
         )
 
@@ -152,5 +152,5 @@ def depends(node: N, /, *, timeout: float | None = None, retries: int | None = N
     """
     bound: object = node  # statically it has the type of its class
     if not isinstance(bound, Node):
-        raise UsageError(f"depends() got {type(node).__name__}", where=user_place(2), instead="depends(Embedder.bind(...))")
+        raise UsageError(f"depends() got {type(node).__name__}", where=user_place(), instead="depends(Embedder.bind(...))")
     return cast("N", Edge(node=bound, options=CallOptions(timeout=timeout, retries=retries)))

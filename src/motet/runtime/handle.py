@@ -38,7 +38,7 @@ class Handle:
         """Call the service's `__call__` endpoint."""
         call: Callable[..., Call[Any] | Stream[Any]] | None = self.__dict__.get("_call")
         if call is None:
-            raise UsageError(f"{self._spec.service} has no endpoint __call__", where=user_place(2), instead=self._endpoint_names())
+            raise UsageError(f"{self._spec.service} has no endpoint __call__", where=user_place(), instead=self._endpoint_names())
         return call(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
