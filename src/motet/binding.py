@@ -85,15 +85,26 @@ class Edge:
 
 def map_nodes(value: object, change: Callable[[Node, CallOptions], object]) -> object:
     """Return `value` with each node in it, also in lists, tuples and dicts, replaced by what `change` returns."""
-    if isinstance(value, Node):
-        return change(value, CallOptions())
-    if isinstance(value, Edge):
-        return change(value.node, value.options)
-    if type(value) in (list, tuple):
-        return type(value)(map_nodes(item, change) for item in cast("Sequence[object]", value))  # type: ignore[call-arg]
+
+    def changed(item: object) -> object:
+        if isinstance(item, Node):
+            return change(item, CallOptions())
+        if isinstance(item, Edge):
+            return change(item.node, item.options)
+        return item
+
+    return map_items(value, changed)
+
+
+def map_items(value: object, change: Callable[[object], object]) -> object:
+    """Return `value`, or if it is a list, tuple or dict its items at any depth, replaced by what `change` returns."""
+    if type(value) is list:
+        return [map_items(item, change) for item in cast("list[object]", value)]
+    if type(value) is tuple:
+        return tuple(map_items(item, change) for item in cast("tuple[object, ...]", value))
     if type(value) is dict:
-        return {key: map_nodes(item, change) for key, item in value.items()}
-    return value
+        return {key: map_items(item, change) for key, item in cast("dict[object, object]", value).items()}
+    return change(value)
 
 
 def has_nodes(value: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from motet.binding import Edge, Node, map_nodes
+from motet.binding import Edge, Node, map_items, map_nodes
 from motet.definitions import ServiceDefinition
 from motet.errors import DefinitionError, Fault, UsageError
 from motet.identity import node_digest
@@ -68,13 +68,7 @@ def dependencies_in(value: object) -> list[Dependency]:
 
 def map_dependencies(value: object, change: Callable[[Dependency], object]) -> object:
     """Return an argument with each dependency in it replaced by what `change` returns."""
-    if isinstance(value, Dependency):
-        return change(value)
-    if type(value) in (list, tuple):
-        return type(value)(map_dependencies(item, change) for item in cast("Sequence[object]", value))  # type: ignore[call-arg]
-    if type(value) is dict:
-        return {key: map_dependencies(item, change) for key, item in value.items()}
-    return value
+    return map_items(value, lambda item: change(item) if isinstance(item, Dependency) else item)
 
 
 class _Compiler:
