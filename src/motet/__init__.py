@@ -2,6 +2,7 @@
 
 from motet._version import __version__
 from motet.calls import Call, Stream
+from motet.connecting import Connected, connect
 from motet.context import Context, injected
 from motet.errors import (
     CallCancelled,
@@ -34,6 +35,7 @@ __all__ = [
     "CallCancelled",
     "CallOptions",
     "Config",
+    "Connected",
     "Context",
     "DeadlineExceeded",
     "DefinitionError",
@@ -59,6 +61,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "batched",
+    "connect",
     "delete",
     "depends",
     "endpoint",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from motet.calls import running_loop
+from motet.calls import Call, post, running_loop
 from motet.context import current_scope
 from motet.errors import UsageError
 
@@ -36,6 +36,27 @@ def home_loop() -> asyncio.AbstractEventLoop:
         return running
     scope = current_scope()
     return scope.loop if scope is not None else background_loop()
+
+
+def call_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, R], *, name: str) -> Call[R]:
+    """Run a coroutine in `loop` as a call that is at home where it was made: awaitable there, `.result()` elsewhere."""
+    call: Call[R] = Call(name, home_loop())
+
+    def finished(task: asyncio.Task[R]) -> None:
+        if task.cancelled():
+            post(call.home, call.cancel)
+        elif (error := task.exception()) is not None:
+            post(call.home, call.set_error, error)
+        else:
+            post(call.home, call.set_value, task.result())
+
+    def begin() -> None:
+        task = loop.create_task(coroutine)
+        call.on_cancel(lambda: post(loop, task.cancel))
+        task.add_done_callback(finished)
+
+    post(loop, begin)
+    return call
 
 
 def run_in_background(coroutine: Coroutine[Any, Any, R], *, what: str) -> R:

@@ -131,6 +131,10 @@ class HTTPError(MotetError):
         self.args = (status, message)
         self.status = status
 
+    def fields(self) -> dict[str, object]:
+        """Return the fields with the status, which an error within a stream has no other way to tell."""
+        return {**super().fields(), "status": self.status}
+
 
 class MalformedRequest(MotetError):
     """An HTTP request, or its body, can't be parsed."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Generator
 from types import TracebackType
-from typing import Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
-from motet.background import run_in_background
-from motet.calls import running_loop
+from motet.background import call_in, home_loop, run_in_background
+from motet.calls import Call, running_loop
 from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
@@ -86,7 +86,8 @@ def make_engine(name: str, port: int | None) -> Engine:
 class Running(Generic[S]):
     """An app that `run` was asked for: `with` or `async with` starts it, gives a handle, and stops it.
 
-    `start()` and `stop()` do the same where a block doesn't fit, as in a notebook.
+    Where a block doesn't fit, `start()` (sync code) or `await` (async code, notebooks) starts it, and `stop()` or
+    `motet.delete(name)` stops it.
     """
 
     def __init__(self, graph: Graph, engine: str, port: int | None) -> None:
@@ -108,6 +109,10 @@ class Running(Generic[S]):
         server, self._server = self._server, None
         if server is not None:
             await server.delete(self._graph.name)
+
+    def __await__(self) -> Generator[Any, None, S]:
+        """Start the app in the running loop and return a handle of its root; `await motet.delete(name)` stops it."""
+        return self._enter().__await__()
 
     def start(self) -> S:
         """Start the app and return a handle of its root; from sync code.
@@ -164,24 +169,24 @@ def run(app: S, *, engine: EngineName = "local", name: str = "default", route: s
     return Running(graph, engine, port)
 
 
-def delete(name: str = "default") -> None:
-    """Stop an app that `run(...).start()` started.
+def delete(name: str = "default") -> Call[None]:
+    """Stop an app that this process runs; returns a call, to be awaited or asked for its `.result()`.
 
     Raises:
         NotFound: no app of this process has the name.
     """
     for server in list(_servers.values()):
         if name in server.apps:
-            with contextlib.suppress(NotFound):
-                asyncio.run_coroutine_threadsafe(server.delete(name), server.loop).result()
-            return
+            return call_in(server.loop, server.delete(name), name=f"motet.delete({name!r})")
     raise NotFound(f"no app named {name!r} runs", found=", ".join(sorted(a for s in _servers.values() for a in s.apps)) or "none")
 
 
-def status() -> tuple[ServerStatus, ...]:
-    """Return what the engines of this process run; from sync code."""
+def status() -> Call[tuple[ServerStatus, ...]]:
+    """Return what the engines of this process run, as a call, to be awaited or asked for its `.result()`."""
 
     async def gather() -> tuple[ServerStatus, ...]:
-        return tuple([await server.engine.status() for server in list(_servers.values()) if server.engine is not None])
+        running = [(server.loop, server.engine) for server in list(_servers.values()) if server.engine is not None]
+        calls = [call_in(loop, engine.status(), name="motet.status()") for loop, engine in running]
+        return tuple([await call for call in calls])
 
-    return run_in_background(gather(), what="motet.status()")
+    return call_in(home_loop(), gather(), name="motet.status()")

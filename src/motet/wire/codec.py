@@ -26,6 +26,7 @@ import cloudpickle
 import msgspec
 from msgspec import msgpack
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from motet.errors import InvalidOutput
 from motet.wire.payload import Buffer, Payload
@@ -76,7 +77,7 @@ class _Writer:
         return msgpack.Ext(code, _pack(data))
 
     def convert(self, value: Any) -> Any:
-        kind = type(value)
+        kind = kind_of(value)
         if kind in _SCALARS:
             return value
         if kind is int:
@@ -102,34 +103,35 @@ class _Writer:
         if isinstance(value, BaseModel):
             return self._model(value, kind)
         if isinstance(value, enum.Enum):
-            if is_importable(kind) and value.name in kind.__members__:  # combined flags have no member
+            if is_importable(kind) and value.name in type(value).__members__:  # combined flags have no member
                 return self.ext(_ENUM, [class_name(kind), value.name])
         elif is_importable(kind) and (names := _field_names(kind)) is not None:
             return self.ext(_OBJECT, [class_name(kind), {n: self.convert(getattr(value, n)) for n in names if hasattr(value, n)}])
         if (write := _library_writer(kind)) is not None and (written := write(self, value)) is not None:
             return written
-        return self._pickle(value)
+        return self.pickled(value)
 
     def _model(self, value: BaseModel, kind: type) -> Any:
         if not is_importable(kind) or type(value).__getstate__ is not BaseModel.__getstate__:
-            return self._pickle(value)
+            return self.pickled(value)
         extra, private = value.__pydantic_extra__, value.__pydantic_private__
         state = [class_name(kind), {k: self.convert(v) for k, v in value.__dict__.items()}, list(value.__pydantic_fields_set__)]
         if extra is not None or private is not None:
             state += [self.convert(extra), self.convert(_without_undefined(private))]
         return self.ext(_OBJECT, state)
 
-    def _pickle(self, value: Any) -> Any:
+    def pickled(self, value: Any) -> Any:
         buffers: list[pickle.PickleBuffer] = []
-        dump = pickle.dumps if is_importable(type(value)) else cloudpickle.dumps
+        kind = kind_of(value)
+        dump = pickle.dumps if is_importable(kind) else cloudpickle.dumps
         try:
             data = dump(value, protocol=5, buffer_callback=buffers.append)
-        except Exception as first:
+        except Exception as first:  # noqa: BLE001  # cloudpickle manages more
             try:
                 buffers.clear()
                 data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
             except Exception:  # noqa: BLE001  # whatever a user's reducer raises
-                message = f"a value of type {type(value).__module__}.{type(value).__qualname__} can't be sent to another process"
+                message = f"a value of type {kind.__module__}.{kind.__qualname__} can't be sent to another process"
                 raise InvalidOutput(
                     message,
                     found=f"{type(first).__name__}: {first}",
@@ -189,14 +191,19 @@ _WRITERS: dict[type, Callable[[_Writer, Any], Any]] = {
     set: _items(_SET),
     frozenset: _items(_FROZENSET),
 }
-for _cls, (_write, _) in _STDLIB_TYPES.items():
-    _WRITERS[_cls] = lambda w, v, _write=_write, _name=_cls.__name__: w.ext(_STDLIB, [_name, _write(v)])  # type: ignore[misc]
+
+
+def _text(name: str, write: Callable[[Any], str]) -> Callable[[_Writer, Any], Any]:
+    return lambda writer, value: writer.ext(_STDLIB, [name, write(value)])
+
+
+_WRITERS.update({cls: _text(cls.__name__, write) for cls, (write, _) in _STDLIB_TYPES.items()})
 
 
 def _instant(writer: _Writer, value: dt.datetime | dt.time) -> Any:
     # ISO text has no room for a zone's rules, nor for which of two equal times at the end of summer is meant.
     exact = value.fold == 0 and (value.tzinfo is None or type(value.tzinfo) is dt.timezone)
-    return writer.ext(_STDLIB, [type(value).__name__, value.isoformat()]) if exact else writer._pickle(value)  # noqa: SLF001
+    return writer.ext(_STDLIB, [type(value).__name__, value.isoformat()]) if exact else writer.pickled(value)
 
 
 _WRITERS[dt.datetime] = _WRITERS[dt.time] = _instant
@@ -215,7 +222,7 @@ def _library_writer(kind: type) -> Callable[[_Writer, Any], Any] | None:
     elif pil is not None and issubclass(kind, pil.Image):
         writer = _Writer.image
     if writer is not None and kind.__module__.split(".")[0] in ("numpy", "torch", "PIL"):
-        _WRITERS[kind] = lambda w, v: written if (written := writer(w, v)) is not None else w._pickle(v)  # noqa: SLF001
+        _WRITERS[kind] = lambda w, v: written if (written := writer(w, v)) is not None else w.pickled(v)
     return writer
 
 
@@ -223,9 +230,13 @@ def _dtype_text(dtype: Any) -> Any:
     return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
 
 
-def _without_undefined(private: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    from pydantic_core import PydanticUndefined
+def _read_dtype(text: Any) -> Any:
+    import numpy as np
 
+    return np.dtype([tuple(field) for field in cast("list[list[Any]]", text)] if isinstance(text, list) else text)
+
+
+def _without_undefined(private: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if private is None else {k: v for k, v in private.items() if v is not PydanticUndefined}
 
 
@@ -247,7 +258,13 @@ def is_importable(kind: type) -> bool:
     found: object = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found is kind and (kind.__module__ != "__main__" or getattr(sys.modules["__main__"], "__file__", None) is not None)
+    return found is kind and (kind.__module__ != "__main__" or main_script() is not None)
+
+
+def main_script() -> str | None:
+    """Return the file of this process's main module; None in a notebook or where the program came from standard input."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return str(pathlib.Path(file).resolve()) if file is not None and pathlib.Path(file).is_file() else None
 
 
 @lru_cache(maxsize=4096)
@@ -274,7 +291,7 @@ def load_class(name: str) -> type:
         raise ImportError(message) from None
     if not isinstance(found, type):
         message = f"{name} is no class"
-        raise ImportError(message)
+        raise ImportError(message)  # noqa: TRY004  # whatever is wrong, the class isn't here
     return found
 
 
@@ -293,10 +310,10 @@ class _Reader:
         return _READERS[code](self, self.unpack(data))
 
     def object(self, state: list[Any]) -> Any:
-        kind = load_class(state[0])
+        kind: Any = load_class(state[0])
         if issubclass(kind, msgspec.Struct):
             return kind(**state[1])
-        value = kind.__new__(kind)
+        value: Any = kind.__new__(kind)
         if issubclass(kind, BaseModel):
             object.__setattr__(value, "__dict__", state[1])
             object.__setattr__(value, "__pydantic_fields_set__", set(state[2]))
@@ -313,8 +330,8 @@ class _Reader:
     def array(self, state: list[Any]) -> Any:
         import numpy as np
 
-        dtype = np.dtype([tuple(f) for f in state[0]] if isinstance(state[0], list) else state[0])
-        view = np.frombuffer(memoryview(self.raw(state[2])).toreadonly(), dtype=dtype) if 0 not in state[1] else np.empty(0, dtype)
+        dtype = _read_dtype(state[0])
+        view: Any = np.frombuffer(memoryview(self.raw(state[2])).toreadonly(), dtype=dtype) if 0 not in state[1] else np.empty(0, dtype)
         shaped = view.reshape(state[1])
         shaped.flags.writeable = False
         return shaped
@@ -338,7 +355,7 @@ class _Reader:
             return bytearray(state[1])
         import numpy as np
 
-        return np.frombuffer(state[2], dtype=np.dtype([tuple(f) for f in state[1]] if isinstance(state[1], list) else state[1]))[0]
+        return np.frombuffer(state[2], dtype=_read_dtype(state[1]))[0]
 
     def pickle(self, state: list[Any]) -> Any:
         return pickle.loads(state[0], buffers=[self.buffers[i] for i in state[1]])  # noqa: S301  # between own processes only
@@ -354,7 +371,7 @@ _READERS: dict[int, Callable[[_Reader, Any], Any]] = {
     _FROZENSET: lambda _, items: frozenset(items),
     _DICT: lambda _, pairs: {k: v for k, v in pairs},  # noqa: C416  # pairs are lists
     _OBJECT: _Reader.object,
-    _ENUM: lambda _, state: load_class(state[0])[state[1]],  # type: ignore[index]
+    _ENUM: lambda _, state: cast("type[enum.Enum]", load_class(state[0]))[state[1]],
     _STDLIB: lambda _, state: _STDLIB_READERS[state[0]](state[1]),
     _ARRAY: _Reader.array,
     _TENSOR: _Reader.tensor,

@@ -41,7 +41,8 @@ class Directory:
             try:
                 _, link = await loop.create_unix_connection(lambda r=replica: SocketLink(r.identity, self._router), replica.path)  # type: ignore[misc]
             except OSError as error:
-                log.warning("%s can't be reached: %s", replica.identity, error)  # it died meanwhile; the next list lacks it
+                if self._latest[routed.address] is routed:  # else a newer list knows of its end already
+                    log.warning("%s can't be reached: %s", replica.identity, error)
                 continue
             links[replica.identity] = link
         if self._latest[routed.address] is not routed:

@@ -135,11 +135,10 @@ def recipe_of_this_process() -> Recipe:
     """Return how another process gets to the code of this one."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    file = getattr(main, "__file__", None)
     return Recipe(
         sys_path=absolute_path(),
         folder=str(Path.cwd()),
-        script=None if file is None else str(Path(file).resolve()),
+        script=codec.main_script(),
         module=None if spec is None else spec.name,
     )
 

@@ -1,0 +1,260 @@
+"""The typed face of an app that runs elsewhere, over HTTP: `connect(url, Search)` gives what `run` gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+
+from pydantic import ValidationError
+
+import motet.errors
+from motet.background import background_loop, run_in_background
+from motet.calls import Call, Stream, post, running_loop
+from motet.context import current_scope
+from motet.definitions import EndpointDefinition, ServiceDefinition
+from motet.errors import CallCancelled, HTTPError, InvalidInput, MotetError, RemoteError, Unavailable, UsageError
+from motet.schema import EndpointSchema, invalid_input, schema_of
+from motet.service import definition_of
+
+if TYPE_CHECKING:
+    import httpx
+
+S = TypeVar("S")
+
+CONNECT_TIMEOUT = 10.0  # s; how long a call itself may take is the server's to say
+LINES = "application/x-ndjson"
+
+
+class Connected(Generic[S]):
+    """An app elsewhere: `with` or `async with` gives a handle of its root and closes the connections at the end.
+
+    Where a block doesn't fit, `start()` (sync code) or `await` (async code) gives the handle, and `stop()` closes.
+    """
+
+    def __init__(self, url: str, definition: ServiceDefinition, api_key: str | None) -> None:
+        self._url = url.rstrip("/")
+        self._definition = definition
+        self._key = api_key
+        self._client: httpx.AsyncClient | None = None
+        self._handle: RemoteHandle | None = None
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> S:
+        import httpx
+
+        headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+        self._client = httpx.AsyncClient(
+            headers=headers, limits=limits, timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT), trust_env=False
+        )
+        self._handle = RemoteHandle(self._url, self._definition, self._client, loop)
+        return cast("S", self._handle)
+
+    async def _close(self) -> None:
+        if self._handle is not None and self._client is not None:
+            await self._handle.close()
+            await self._client.aclose()
+
+    def start(self) -> S:
+        """Return a handle of the app's root; from sync code."""
+        if running_loop() is not None:
+            raise UsageError("motet.connect(...).start() is for sync code", instead="await motet.connect(...), or async with")
+        return self._open(background_loop())
+
+    def stop(self) -> None:
+        """Close the connections; from sync code."""
+        run_in_background(self._close(), what="motet.connect(...).stop()")
+
+    async def _start(self) -> S:
+        return self._open(asyncio.get_running_loop())
+
+    def __await__(self) -> Generator[Any, None, S]:
+        """Return a handle of the app's root, for the running loop."""
+        return self._start().__await__()
+
+    def __enter__(self) -> S:
+        """Return a handle of the app's root."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connections."""
+        self.stop()
+
+    async def __aenter__(self) -> S:
+        """Return a handle of the app's root, for the running loop."""
+        return await self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connections."""
+        await self._close()
+
+
+def connect(url: str, service: Callable[..., S], *, api_key: str | None = None) -> Connected[S]:
+    """Connect to an app that is served elsewhere: `with motet.connect(url, Search) as search: search.ask(...).result()`.
+
+    Args:
+        url: of the app's route, such as `http://127.0.0.1:8000` or `http://host:8000/search`.
+        service: class of its root.
+        api_key: sent with every request.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise UsageError("connect() takes the URL of an app", found=repr(url), instead="http://127.0.0.1:8000")
+    return Connected(url, definition_of(cast("type", service)), api_key)
+
+
+class RemoteHandle:
+    """Stands for a service behind HTTP: each of its endpoints is a method that starts a request."""
+
+    def __init__(self, url: str, definition: ServiceDefinition, client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
+        self._definition = definition
+        self._url = url
+        self._client = client
+        self._loop = loop
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop what still runs."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def __getattr__(self, name: str) -> Callable[..., Call[Any] | Stream[Any]]:
+        """Return an endpoint as a method."""
+        definition: ServiceDefinition = self.__dict__["_definition"]
+        if name not in definition.endpoints:
+            raise AttributeError(f"{definition.name} has no endpoint {name!r}; it has {', '.join(definition.endpoints)}")
+        endpoint = definition.endpoints[name]
+
+        def call(*args: object, **kwargs: object) -> Call[Any] | Stream[Any]:
+            return self._request(endpoint, args, kwargs)
+
+        return call
+
+    def __call__(self, *args: object, **kwargs: object) -> Call[Any] | Stream[Any]:
+        """Call the service's `__call__` endpoint."""
+        return self.__getattr__("__call__")(*args, **kwargs)
+
+    def options(self, **_: object) -> NoReturn:
+        """Refuse: the server sets the limits of requests that come over HTTP."""
+        raise UsageError("a connected service takes no call options", instead="`asyncio.wait_for`, or `.result(timeout=)`")
+
+    def _request(self, endpoint: EndpointDefinition, args: Sequence[object], kwargs: Mapping[str, object]) -> Call[Any] | Stream[Any]:
+        where = f"{self._definition.name}.{endpoint.name}"
+        schema = schema_of(endpoint, self._definition.cls)
+        home = running_loop() or self._loop
+        url = self._url if endpoint.name == "__call__" else f"{self._url}/{endpoint.name}"
+        pending: Call[Any] | Stream[Any] = Stream(where, home) if endpoint.kind == "stream" else Call(where, home)
+        try:
+            body = request_body(schema, endpoint, args, kwargs, where=where)
+        except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
+            _fail(pending, error)
+            return pending
+        work = self._stream(pending, schema, url, body) if isinstance(pending, Stream) else self._unary(pending, schema, url, body)
+        post(self._loop, self._start, pending, work)
+        return pending
+
+    def _start(self, pending: Call[Any] | Stream[Any], work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        pending.on_cancel(lambda: post(self._loop, task.cancel))
+
+    def _headers(self, schema: EndpointSchema, *, stream: bool) -> dict[str, str]:
+        scope = current_scope()
+        accept = "application/octet-stream" if schema.returns is bytes else LINES if stream else "application/json"
+        headers = {"accept": accept, "content-type": "application/octet-stream" if schema.raw is bytes else "application/json"}
+        return headers if scope is None else {**headers, "x-request-id": scope.request_id}
+
+    async def _unary(self, call: Call[Any], schema: EndpointSchema, url: str, body: bytes) -> None:
+        try:
+            response = await self._client.post(url, content=body, headers=self._headers(schema, stream=False))
+            if response.status_code >= 400:  # noqa: PLR2004  # where HTTP's errors begin
+                raise error_of(response.status_code, response.content, url)
+            value = response.content if schema.returns is bytes else schema.result.validate_json(response.content)
+        except asyncio.CancelledError:
+            post(call.home, call.set_error, CallCancelled(f"{call.name} was cancelled: the connection was closed"))
+        except Exception as error:  # noqa: BLE001
+            post(call.home, call.set_error, _translated(error, url))
+        else:
+            post(call.home, call.set_value, value)
+
+    async def _stream(self, stream: Stream[Any], schema: EndpointSchema, url: str, body: bytes) -> None:
+        taken = asyncio.Event()  # one item waits at most: the rest waits in the connection, and so at the producer
+        stream.on_consume(lambda: post(self._loop, taken.set))
+        try:
+            async with self._client.stream("POST", url, content=body, headers=self._headers(schema, stream=True)) as response:
+                if response.status_code >= 400:  # noqa: PLR2004
+                    raise error_of(response.status_code, await response.aread(), url)
+                source = response.aiter_bytes() if schema.returns is bytes else response.aiter_lines()
+                async for piece in source:
+                    if isinstance(piece, str) and piece.startswith('{"error":'):
+                        raise error_of(500, piece.encode(), url)
+                    post(stream.home, stream.push, piece if isinstance(piece, bytes) else schema.result.validate_json(piece))
+                    await taken.wait()
+                    taken.clear()
+        except asyncio.CancelledError:
+            post(stream.home, stream.finish, CallCancelled(f"{stream.name} was cancelled: the connection was closed"))
+        except Exception as error:  # noqa: BLE001
+            post(stream.home, stream.finish, _translated(error, url))
+        else:
+            post(stream.home, stream.finish)
+
+
+def request_body(
+    schema: EndpointSchema, endpoint: EndpointDefinition, args: Sequence[object], kwargs: Mapping[str, object], *, where: str
+) -> bytes:
+    """Return the body of a request: JSON, or raw bytes where the only parameter is that.
+
+    Raises:
+        InvalidInput: the arguments don't fit the signature.
+    """
+    try:
+        arguments = endpoint.signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise InvalidInput(str(error), where=where, instead=f"({', '.join(schema.names)})") from None
+    if any(isinstance(value, Call | Stream) or type(value).__name__ == "Ref" for value in arguments.values()):
+        raise UsageError("calls, streams and refs can't be sent over HTTP", where=where, instead="await the call and pass its value")
+    try:
+        if schema.raw is bytes:
+            return bytes(schema.arguments.validate_python(arguments)[schema.names[0]])
+        if schema.only is not None:
+            return schema.only.dump_json(schema.only.validate_python(next(iter(arguments.values()), None)))
+        return schema.arguments.dump_json(schema.arguments.validate_python(arguments))
+    except ValidationError as error:
+        raise invalid_input(error, where=where) from None
+
+
+def error_of(status: int, body: bytes, url: str) -> MotetError:
+    """Return the error that an HTTP answer describes: of Motet's own class where it names one."""
+    try:
+        fields = json.loads(body)["error"]
+        kind, message = str(fields["type"]), str(fields["message"])
+    except (ValueError, KeyError, TypeError):
+        return HTTPError(status, f"{url} answered with status {status}", found=body[:200].decode(errors="replace"))
+    cls = getattr(motet.errors, kind, None)
+    named = {name: fields.get(name) for name in ("where", "found", "instead")}
+    if cls is HTTPError:
+        return HTTPError(int(fields.get("status", status)), message, **named)
+    if cls is InvalidInput:
+        return InvalidInput(message, problems=fields.get("problems", ()), **named)
+    if isinstance(cls, type) and issubclass(cls, MotetError):
+        return cls(message, **named)
+    return RemoteError(message, kind=kind, **named)
+
+
+def _translated(error: Exception, url: str) -> Exception:
+    import httpx
+
+    if isinstance(error, httpx.HTTPError):
+        return Unavailable(f"{url} can't be reached: {type(error).__name__}: {error}", where=url, instead="`motet ps` shows what runs")
+    return error
+
+
+def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:
+    if isinstance(pending, Stream):
+        pending.finish(error)
+    else:
+        pending.set_error(error)
