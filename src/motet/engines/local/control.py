@@ -108,6 +108,10 @@ class Apps(Message, frozen=True):
     not_ready: dict[str, str]  # why, by address
 
 
+class Count(Message, frozen=True):
+    """Say now how many requests run or wait."""
+
+
 class Drain(Message, frozen=True):
     """Take nothing new and finish what runs, within so many seconds."""
 
@@ -177,8 +181,8 @@ class Spawned(Message, frozen=True):
 
 
 ControlMessage = (
-    Hello | Ready | Failed | Busy | Drained | Deploy | Delete | AskStatus | Shutdown | Routed | Apps | Drain | Stop | Answer
-    | Load | Loaded | LoadFailed | Spawn | Spawned
+    Hello | Ready | Failed | Busy | Drained | Deploy | Delete | AskStatus | Shutdown | Routed | Apps | Count | Drain | Stop
+    | Answer | Load | Loaded | LoadFailed | Spawn | Spawned
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -15,7 +15,7 @@ import cloudpickle
 import uvloop
 
 from motet.context import Context
-from motet.engines.local.control import Busy, ControlConnection, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
+from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
 from motet.engines.local.directory import Directory
 from motet.engines.local.listener import CallerConnection
 from motet.engines.local.plan import NodePlan
@@ -161,6 +161,8 @@ class _Host:
         async for message in self._connection:
             if isinstance(message, Routed):
                 self._directory.apply(message)
+            elif isinstance(message, Count):
+                self._connection.send(Busy(self._replica.busy if self._replica is not None else 0))
             elif isinstance(message, Drain):
                 self._keep(self._drain(message.timeout))
             elif isinstance(message, Stop):

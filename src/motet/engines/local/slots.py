@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.engines.interface import NodeStatus, ReplicaStatus
-from motet.engines.local.control import ControlConnection, Drain, ReplicaAddress, Routed, Spawn, Stop
+from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
 from motet.engines.local.linux import exit_text
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.processes import END_WAIT, Zygote, exit_status, kill
@@ -46,6 +46,7 @@ class ReplicaRecord:
     ready_at: float | None = None
     connection: ControlConnection | None = None
     failure: Failure | None = None
+    counted: asyncio.Event = field(default_factory=asyncio.Event)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -83,6 +84,7 @@ class Slot:
         self._count = 0
         self._deaths = 0
         self._failed_starts = 0
+        self._killed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -163,11 +165,13 @@ class Slot:
         state = record.lifecycle.state
         record.lifecycle.move("died")
         record.gone.set()
+        record.counted.set()
         record.drained.set()
         self._records.remove(record)
         Path(record.socket).unlink(missing_ok=True)
         self._publish()
-        if state in ("draining", "stopping") or self.lifecycle.state in ("deleting", "deleted") or record.plan is not self.plan:
+        unwanted = self._killed or self.lifecycle.state in ("deleting", "deleted") or record.plan is not self.plan
+        if unwanted or state in ("draining", "stopping"):
             return
         self._replace_dead(record, exit_text(status))
 
@@ -239,6 +243,15 @@ class Slot:
             raise
         await asyncio.gather(*(self._retire(record) for record in old))
 
+    async def count(self) -> None:
+        """Ask all replicas how many calls they have; one that has just begun may be in no report yet."""
+        asked = [record for record in self._records if record.connection is not None]
+        for record in asked:
+            record.counted.clear()
+            if record.connection is not None:
+                record.connection.send(Count())
+        await asyncio.gather(*(record.counted.wait() for record in asked))
+
     async def delete(self, reason: str) -> None:
         """Drain and stop all replicas."""
         if self.lifecycle.state in ("deleting", "deleted"):
@@ -281,7 +294,8 @@ class Slot:
             await record.gone.wait()
 
     def kill(self) -> None:
-        """End all replicas at once."""
+        """End all replicas at once, for good."""
+        self._killed = True
         for record in self._records:
             if record.pid:
                 kill(record.pid)

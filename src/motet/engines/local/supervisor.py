@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -39,6 +40,7 @@ from motet.wire import failure
 log = logging.getLogger("motet.supervisor")
 
 GATEWAY_WAIT = 30.0  # s
+COUNT_WAIT = 0.5  # s
 
 
 @dataclass
@@ -313,6 +315,7 @@ class Supervisor:
             record.failure = message.failure
         elif isinstance(message, Busy):
             record.busy = message.count
+            record.counted.set()
         elif isinstance(message, Drained):
             record.drained.set()
 
@@ -326,6 +329,7 @@ class Supervisor:
                 await self.delete(message.app)
                 connection.send(Answer(number))
             elif isinstance(message, AskStatus):
+                await self.count_calls()
                 connection.send(Answer(number, status=self.status()))
             elif isinstance(message, Shutdown):
                 await self.stop()
@@ -354,6 +358,14 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     # -- the whole -------------------------------------------------------------------------------------------------
+
+    async def count_calls(self) -> int:
+        """Bring the numbers of running calls up to date, and return how many the roots of the apps have."""
+        with contextlib.suppress(TimeoutError):  # a hung replica keeps the number that it told last
+            async with asyncio.timeout(COUNT_WAIT):
+                await asyncio.gather(*(slot.count() for slot in self._slots.values()))
+        roots = dict.fromkeys(app.addresses[app.plan.root] for app in self.apps.values() if app.plan.root in app.addresses)
+        return sum(replica.busy for address in roots for replica in self._slots[address].status().replicas)
 
     def status(self) -> ServerStatus:
         """Return what runs."""
