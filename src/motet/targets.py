@@ -13,7 +13,7 @@ from types import ModuleType
 from motet import check
 from motet.binding import Node
 from motet.errors import DefinitionError, TargetError
-from motet.options import LIBRARY
+from motet.identity import is_users_file
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -119,7 +119,10 @@ def _guarded(source: str, load: object) -> ModuleType:
 
 
 def _last_place(error: BaseException) -> str | None:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((LIBRARY, "<"))]
+    """Return `file:line` of the last line of the user's that an exception came from."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users_file(f.filename) and not f.filename.startswith("<")]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 

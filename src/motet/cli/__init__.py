@@ -24,6 +24,8 @@ main = Program(
         "serve": "motet.cli.serve:serve",
         "check": "motet.cli.look:check",
         "graph": "motet.cli.look:graph",
+        "call": "motet.cli.call:call",
+        "ps": "motet.cli.processes:ps",
         "version": "motet.cli.version:version",
     }),
 )  # fmt: skip

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from motet.errors import DefinitionError, MotetError
-from motet.options import LIBRARY
-from motet.wire.failure import CAUSE, HOPS, Hop, user_frames
+from motet.identity import is_users_file
+from motet.wire.failure import CAUSE, HOPS, Hop, description, user_frames
 
 FRAME = re.compile(r'\s*File "([^"]*)", line \d+')
 TRACEBACK = "MOTET_TRACEBACK"
@@ -69,42 +69,50 @@ def _headline(error: BaseException) -> str:
     return "\n".join(lines)
 
 
-def _origin(error: BaseException) -> Iterator[str]:
-    """Yield the user's frames of an error and of those that it was raised from, the root cause last."""
+def _origin(error: BaseException) -> list[str]:
+    """Return the user's frames of an error that came from elsewhere and of those that it was raised from, the root cause last."""
+    lines = [relative(line) for line in _chain(error)]
+    frames = [line for line in lines if FRAME.match(line)]
+    return _users_lines(lines) if any(map(_is_users, frames)) else lines
+
+
+def _chain(error: BaseException) -> Iterator[str]:
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         hops: tuple[Hop, ...] = getattr(current, HOPS, ())
-        if not hops and (frames := user_frames(current)) and current is not error:
-            hops = (Hop(type(current).__name__, "this process", frames),)
+        if current is not error and not hops:  # of this process
+            hops = (Hop("", "", user_frames(current)),)
         shown = [hop for hop in reversed(hops) if hop.frames]
         for hop in shown:
-            yield hop.endpoint
+            yield from [hop.endpoint] if hop.endpoint else []
             for frame in hop.frames:
-                yield relative(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
-                if frame.source:
-                    yield f"    {frame.source}"
+                yield f'  File "{frame.file}", line {frame.line}, in {frame.function}'
+                yield from [f"    {frame.source}"] if frame.source else []
         if shown:
-            text = current.message if isinstance(current, MotetError) else str(current)
-            yield f"{type(current).__name__}: {text}"
-        cause: str = getattr(current, CAUSE, "")
-        if cause:
-            yield from _users_lines(cause)
+            yield from description(current)
+        yield from getattr(current, CAUSE, "").splitlines()
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
 
 
-def _users_lines(text: str) -> Iterator[str]:
-    """Yield a traceback that came as text without the frames that aren't the user's."""
+def _users_lines(lines: Iterable[str]) -> list[str]:
+    """Return lines of tracebacks without the frames that aren't the user's."""
+    kept: list[str] = []
     hidden = False
-    for line in text.splitlines():
-        frame = FRAME.match(line)
-        if frame is not None:
-            hidden = frame.group(1).startswith((LIBRARY, "<frozen ")) or "/importlib/" in frame.group(1)
+    for line in lines:
+        if FRAME.match(line):
+            hidden = not _is_users(line)
         elif not line.startswith("    "):
             hidden = False
-        if not hidden and not line.startswith("Traceback ("):
-            yield relative(line)
+        if not hidden:
+            kept.append(line)
+    return kept
+
+
+def _is_users(frame: str) -> bool:
+    found = FRAME.match(frame)
+    return found is not None and is_users_file(found.group(1)) and not found.group(1).startswith("<")
 
 
 def relative(text: str) -> str:

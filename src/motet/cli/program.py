@@ -113,6 +113,8 @@ def _usage(error: click.UsageError) -> Complaint:
     instead: str | None = None
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         instead = error.possibilities[0]
+    elif isinstance(error, click.MissingParameter) and error.ctx is not None and error.param is not None and error.param.name == "target":
+        message, instead = "which app?", f"{error.ctx.command_path} app.py:app"
     elif isinstance(error, click.BadParameter):
         message = error.format_message()
     if error.ctx is not None and instead is None:

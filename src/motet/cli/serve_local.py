@@ -98,7 +98,7 @@ class _Server:
 
 async def _stop(supervisor: Supervisor, signals: StopSignals, screen: Screen) -> int:
     """Let running calls finish, unless a second signal comes; returns the exit code."""
-    screen.stopping(sum(replica.busy for app in supervisor.status().apps for node in app.nodes for replica in node.replicas))
+    screen.stopping(await supervisor.count_calls())
     stopping = asyncio.create_task(supervisor.stop())
     await signals.second_or(stopping)
     if stopping.done():

@@ -19,6 +19,7 @@ from motet.engines.local.plan import AppPlan
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_ROUTES = 12  # shown at start
+SAME_PRESS = 0.2  # s in which a signal comes again because a wrapper passes on what the terminal has sent to all already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +42,18 @@ class StopSignals:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.number = signal.SIGTERM
+        self._taken = 0.0
         loop = asyncio.get_running_loop()
         for each in STOP_SIGNALS:
             loop.add_signal_handler(each, self._take, each)
 
     def _take(self, number: signal.Signals) -> None:
-        self.number = number
-        (self.second if self.first.is_set() else self.first).set()
+        now = time.monotonic()
+        if not self.first.is_set():
+            self.number, self._taken = number, now
+            self.first.set()
+        elif now - self._taken > SAME_PRESS:
+            self.second.set()
 
     @property
     def exit_code(self) -> int:

@@ -87,7 +87,6 @@ def rebuild(failure: Failure) -> BaseException:
         error.__dict__["status"] = failure.status
     setattr(error, HOPS, failure.hops)
     setattr(error, CAUSE, failure.cause)
-    setattr(error, CAUSE, failure.cause)
     error.__notes__ = [*[n for n in getattr(error, "__notes__", ()) if not n.startswith(_TITLE)], chain_text(failure)]
     return error
 
@@ -119,8 +118,15 @@ def cause_text(error: BaseException) -> str:
             return "\n".join(lines)
         error = came_from
         seen.add(id(error))
-        lines += [*_frame_lines(user_frames(error)), f"{type(error).__name__}: {_text(error)}"]
+        lines += [*_frame_lines(user_frames(error)), *description(error)]
         lines += ["  " + line for note in getattr(error, "__notes__", ()) for line in str(note).splitlines()]
+
+
+def description(error: BaseException) -> list[str]:
+    """Return class and message of an exception, after the place and the line if it is one of the parser."""
+    if isinstance(error, SyntaxError):
+        return "".join(traceback.format_exception_only(error)).splitlines()
+    return [f"{type(error).__name__}: {_text(error)}"]
 
 
 def _frame_lines(frames: tuple[Frame, ...]) -> list[str]:
@@ -180,7 +186,7 @@ def _restore(failure: Failure) -> BaseException | None:
             return loaded if isinstance(loaded, BaseException) else None
         args, attributes = codec.decode(Payload(failure.state))
         error = kind.__new__(kind, *args)
-        builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
         builtin.__init__(error, *args)  # sets what such classes keep outside of __dict__
         error.__dict__.update(attributes)
     except Exception:  # noqa: BLE001  # whatever it is, the caller gets a RemoteError
