@@ -77,7 +77,7 @@ class _Writer:
         return msgpack.Ext(code, _pack(data))
 
     def convert(self, value: Any) -> Any:
-        kind = kind_of(value)
+        kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]  # any type at all
         if kind in _SCALARS:
             return value
         if kind is int:
@@ -122,7 +122,7 @@ class _Writer:
 
     def pickled(self, value: Any) -> Any:
         buffers: list[pickle.PickleBuffer] = []
-        kind = kind_of(value)
+        kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]  # any type at all
         dump = pickle.dumps if is_importable(kind) else cloudpickle.dumps
         try:
             data = dump(value, protocol=5, buffer_callback=buffers.append)
@@ -324,6 +324,9 @@ class _Reader:
             object.__setattr__(value, name, item)
         return value
 
+    def long_bytes(self, index: int) -> bytes:
+        return bytes(self.buffers[index])
+
     def raw(self, where: Any) -> Buffer:
         return self.buffers[where] if isinstance(where, int) else cast("Buffer", where)
 
@@ -376,7 +379,7 @@ _READERS: dict[int, Callable[[_Reader, Any], Any]] = {
     _ARRAY: _Reader.array,
     _TENSOR: _Reader.tensor,
     _IMAGE: _Reader.image,
-    _BYTES: lambda reader, index: bytes(reader.buffers[index]),
+    _BYTES: _Reader.long_bytes,
     _PICKLE: _Reader.pickle,
     _EMBEDDED: _Reader.embedded,
     _SCALAR: _Reader.scalar,

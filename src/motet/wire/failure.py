@@ -64,8 +64,9 @@ def record(error: BaseException, *, endpoint: str, replica: str) -> Failure:
     hop = Hop(endpoint, replica, user_frames(error))
     state, pickled = _state(error)
     fields, status = _public(error)
+    kind: type = type(error)
     return Failure(
-        kind=codec.class_name(type(error)),
+        kind=codec.class_name(kind),
         message=_text(error),
         state=state,
         pickled=pickled,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from struct import Struct
-from typing import Any
 
 import msgspec
 
@@ -161,6 +160,9 @@ class FrameReader:
         return b""
 
 
-def describe(kind: int) -> Any:
+def describe(kind: int) -> str | int:
     """Return the name of a frame kind, for messages."""
-    return FrameKind(kind).name if kind in FrameKind._value2member_map_ else kind
+    try:
+        return FrameKind(kind).name
+    except ValueError:
+        return kind
