@@ -115,7 +115,8 @@ def _json_schemas(schemas: dict[str, EndpointSchema]) -> tuple[dict[_Key, Json],
     """
     wanted: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = []
     for name, schema in schemas.items():
-        wanted.append((name, "validation", schema.only or schema.arguments))
+        if schema.body != "empty":
+            wanted.append((name, "validation", schema.only or schema.arguments))
         wanted.append((name, "serialization", schema.result))
 
     def make(adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]]) -> tuple[dict[_Key, Json], Json]:
@@ -189,16 +190,11 @@ def merged(documents: Sequence[Json], *, with_keys: bool) -> Json:
     paths: Json = {}
     schemas: Json = {}
     for document in documents:
-        renamed: dict[str, str] = {}
         own: Json = document["components"]["schemas"]
+        references = _new_names(own, schemas)
         for name, schema in own.items():
-            if schemas.get(name, schema) != schema:
-                number = 2
-                while f"{name}-{number}" in schemas or f"{name}-{number}" in own:
-                    number += 1
-                renamed[name] = f"{name}-{number}"
-        references = {REFS.format(model=old): REFS.format(model=new) for old, new in renamed.items()}
-        schemas.update({renamed.get(name, name): _rewritten(schema, references) for name, schema in own.items()})
+            reference = REFS.format(model=name)
+            schemas[references.get(reference, reference).rpartition("/")[2]] = _rewritten(schema, references)
         paths |= _rewritten(document["paths"], references)
     info = documents[0]["info"] if len(documents) == 1 else {"title": "Motet", "version": "-".join(d["info"]["version"] for d in documents)}
     whole: Json = {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
@@ -206,6 +202,25 @@ def merged(documents: Sequence[Json], *, with_keys: bool) -> Json:
         whole["components"]["securitySchemes"] = _KEYS
         whole["security"] = [{name: []} for name in _KEYS]
     return whole
+
+
+def _new_names(own: Json, taken: Json) -> dict[str, str]:
+    """Return new references for the schemas of `own` whose names `taken` has for others."""
+    references: dict[str, str] = {}
+    while True:
+        # A schema may clash only because one that it refers to got another name.
+        clashing = [
+            name
+            for name, schema in own.items()
+            if name in taken and REFS.format(model=name) not in references and taken[name] != _rewritten(schema, references)
+        ]
+        if not clashing:
+            return references
+        for name in clashing:
+            number = 2
+            while f"{name}-{number}" in taken or f"{name}-{number}" in own:
+                number += 1
+            references[REFS.format(model=name)] = REFS.format(model=f"{name}-{number}")
 
 
 def _rewritten(value: Any, references: Mapping[str, str]) -> Any:

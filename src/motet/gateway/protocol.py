@@ -149,18 +149,17 @@ class Connection(asyncio.Protocol):
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        """Close after what is written. With unread bytes of the client that would be a reset, which may overtake the last answer."""
+        """Say that nothing more will come, and wait for the client to close.
+
+        Closing while bytes of the client are unread is a reset, which may overtake the last answer.
+        """
         reader = self._reader
-        clean = not (reader.unread or self._paused) and reader.phase in (IDLE, DEAF)
         reader.phase = DEAF
+        reader.since = self.state.now
         self._waiting.clear()
         if self._transport.is_closing():
             return
-        if clean:
-            self._transport.close()
-            return
         self._lingers = True
-        reader.since = self.state.now
         self._transport.write_eof()
         if self._paused:
             self._paused = False

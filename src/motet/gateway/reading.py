@@ -66,7 +66,6 @@ class RequestReader:
         phase: what it waits for: IDLE, HEAD, BODY or DEAF.
         since: when that began, by the clock of the sweeps.
         fresh: whether no request has begun yet.
-        unread: whether the client may be sending what nobody will read.
         uninvited: whether a client waits for `100 Continue`.
     """
 
@@ -90,7 +89,6 @@ class RequestReader:
         "phase",
         "since",
         "uninvited",
-        "unread",
     )
 
     def __init__(self, state: GatewayState, connection: Taker) -> None:
@@ -102,7 +100,6 @@ class RequestReader:
         self.phase: int = IDLE
         self.since = state.now
         self.fresh = True
-        self.unread = False
         self.uninvited = False
         self.on_message_begin()
         self.phase = IDLE
@@ -135,7 +132,6 @@ class RequestReader:
         """Answer with an error once its turn has come, and read nothing any more."""
         if self.phase != DEAF:
             self.phase = DEAF
-            self.unread = True
             self._connection.arrived(self._refused(error, close=True))
 
     def overdue(self) -> RequestTimeout | None:
@@ -219,7 +215,6 @@ class RequestReader:
             if self._refusal is not None:  # whether the client sends the body now is up to it, so this is the last request
                 self._refusal.close = True
                 self.phase = DEAF
-                self.unread = True
                 self._connection.arrived(self._refusal)
             else:
                 self.uninvited = not self._connection.invite()

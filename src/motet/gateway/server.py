@@ -98,6 +98,8 @@ class Gateway:
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:
+    if event.is_set():
+        return True
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
