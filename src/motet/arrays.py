@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import sys
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
@@ -32,13 +32,14 @@ class ArrayRule:
         import numpy as np
 
         if isinstance(value, np.ndarray):
-            if self.dtype is not None and not np.issubdtype(value.dtype, self.dtype):
-                message = f"array of dtype {value.dtype}, expected {np.dtype(self.dtype)}"
+            given = cast("np.ndarray[Any, np.dtype[Any]]", value)
+            if self.dtype is not None and not np.issubdtype(given.dtype, self.dtype):
+                message = f"array of dtype {given.dtype}, expected {np.dtype(self.dtype)}"
                 raise ValueError(message)
-            return value
+            return given
         if not isinstance(value, list | tuple | int | float):
             message = f"expected an array or nested lists of numbers, got {type(value).__name__}"
-            raise ValueError(message)
+            raise ValueError(message)  # noqa: TRY004  # pydantic collects ValueErrors
         array = np.asarray(value, dtype=self.dtype)
         if array.dtype.kind not in "biufc":
             message = f"expected numbers, got {array.dtype}"
@@ -53,7 +54,7 @@ class TensorRule(ArrayRule):
         """Return `value` as a tensor."""
         import torch
 
-        return value if isinstance(value, torch.Tensor) else torch.from_numpy(super().validate(value))
+        return value if isinstance(value, torch.Tensor) else torch.as_tensor(super().validate(value))
 
 
 class ImageRule:
@@ -82,7 +83,7 @@ class ImageRule:
         try:
             image = Image.open(io.BytesIO(base64.b64decode(value, validate=True)))
             image.load()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # each image format has errors of its own
             message = f"no readable image: {error}"
             raise ValueError(message) from None
         return image

@@ -9,8 +9,9 @@ import pickle
 import sys
 import sysconfig
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any, cast
 
 import cloudpickle
 
@@ -21,10 +22,9 @@ _LIBRARY_FOLDERS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "plats
 
 def code_digest(cls: type) -> str:
     """Return a digest of a class's source and of what it names: bases, functions, classes and constants of the user's own code."""
-    digest = hashlib.sha256()
-    seen: set[int] = set()
-    _add(cls, digest, seen)
-    return digest.hexdigest()
+    code = _Code()
+    code.add(cls)
+    return code.digest.hexdigest()
 
 
 def node_digest(cls: type, arguments: Mapping[str, object], config: Config) -> str:
@@ -42,53 +42,61 @@ def _value_bytes(value: object) -> bytes:
         return pickle.dumps(value, protocol=5)
     except Exception:  # noqa: BLE001  # objects defined in a notebook or a function
         try:
-            return bytes(cloudpickle.dumps(value))
+            return cloudpickle.dumps(value)
         except Exception:  # noqa: BLE001  # something that exists only in this process is equal to itself alone
             return str(id(value)).encode()
 
 
-def _add(item: object, digest: hashlib._Hash, seen: set[int]) -> None:
-    if id(item) in seen:
-        return
-    seen.add(id(item))
-    if isinstance(item, type):
-        if not _is_users(item.__module__):
+class _Code:
+    """A digest of the user's code, and of all that it names, each thing once."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self._seen: set[int] = set()
+
+    def add(self, item: object) -> None:
+        if id(item) in self._seen:
             return
-        digest.update(_source(item))
-        for base in item.__bases__:
-            _add(base, digest, seen)
-        for member in vars(item).values():
+        self._seen.add(id(item))
+        if isinstance(item, type):
+            if _is_users(item.__module__):
+                self._add_class(item)
+        elif isinstance(item, types.FunctionType):
+            if _is_users(item.__module__):
+                self.digest.update(_source(item))
+                self._add_names(inspect.unwrap(item))
+        elif isinstance(item, types.ModuleType):
+            if _is_users(item.__name__) and (file := getattr(item, "__file__", None)):
+                self.digest.update(_file_bytes(file))
+        elif isinstance(item, str | bytes | int | float | bool | tuple | frozenset | None):
+            self.digest.update(repr(cast("object", item)).encode())
+        elif isinstance(item, list | dict | set):
+            self.digest.update(_value_bytes(cast("object", item)))
+
+    def _add_class(self, cls: type) -> None:
+        self.digest.update(_source(cls))
+        for base in cls.__bases__:
+            self.add(base)
+        for member in vars(cls).values():
             target = inspect.unwrap(member) if callable(member) and not isinstance(member, type) else getattr(member, "__func__", None)
             if isinstance(target, types.FunctionType):
-                _add_names(target, digest, seen)
-    elif isinstance(item, types.FunctionType):
-        if _is_users(item.__module__):
-            digest.update(_source(item))
-            _add_names(inspect.unwrap(item), digest, seen)
-    elif isinstance(item, types.ModuleType):
-        if _is_users(item.__name__) and (file := getattr(item, "__file__", None)):
-            digest.update(_file_bytes(file))
-    elif isinstance(item, str | bytes | int | float | bool | tuple | frozenset | None):
-        digest.update(repr(item).encode())
-    elif isinstance(item, list | dict | set):
-        digest.update(_value_bytes(item))
+                self._add_names(target)
 
-
-def _add_names(function: types.FunctionType, digest: hashlib._Hash, seen: set[int]) -> None:
-    """Add what a function's code names in its module: globals, those in its annotations, and those of functions nested in it."""
-    names = {name for annotation in function.__annotations__.values() if isinstance(annotation, str) for name in _words(annotation)}
-    for annotation in function.__annotations__.values():
-        if isinstance(annotation, type):
-            _add(annotation, digest, seen)
-    stack = [function.__code__]
-    while stack:
-        code = stack.pop()
-        names |= {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-        stack += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    for name in sorted(names):
-        if name in function.__globals__:
-            digest.update(name.encode())
-            _add(function.__globals__[name], digest, seen)
+    def _add_names(self, function: Callable[..., Any]) -> None:
+        """Add what a function's code names in its module: globals, those in its annotations, and those of functions nested in it."""
+        names = {name for annotation in function.__annotations__.values() if isinstance(annotation, str) for name in _words(annotation)}
+        for annotation in function.__annotations__.values():
+            if isinstance(annotation, type):
+                self.add(annotation)
+        stack = [function.__code__]
+        while stack:
+            code = stack.pop()
+            names |= {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+            stack += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        for name in sorted(names):
+            if name in function.__globals__:
+                self.digest.update(name.encode())
+                self.add(function.__globals__[name])
 
 
 def _words(annotation: str) -> list[str]:
