@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from motet.cli.limits import advice
 from motet.errors import DefinitionError, MotetError
 from motet.identity import is_users_file
 from motet.wire.failure import CAUSE, HOPS, Hop, description, user_frames
@@ -51,7 +52,7 @@ def explain(error: BaseException) -> str:
     lines = [_headline(error), *(f"  {line}" for line in _origin(error))]
     if wants_traceback():
         lines += ["", "".join(traceback.format_exception(error)).rstrip()]
-    elif not isinstance(error, MotetError):
+    elif not isinstance(error, MotetError | OSError):
         lines.append("  this looks like a fault of Motet's own; --traceback shows all of it")
     return "\n".join(lines)
 
@@ -61,7 +62,8 @@ def _headline(error: BaseException) -> str:
     if isinstance(error, DefinitionError):
         return f"{label} {relative(str(error))}"
     if not isinstance(error, MotetError):
-        return f"{label} {type(error).__name__}: {error}"
+        instead = advice(error) if isinstance(error, OSError) else None
+        return f"{label} {type(error).__name__}: {error}" + (f"\n  instead: {instead}" if instead is not None else "")
     lines = [f"{label} {relative(error.message)}"]
     for name, text in (("where", error.where), ("found", error.found), ("instead", error.instead)):
         if text is not None:

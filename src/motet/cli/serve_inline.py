@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from motet.cli.limits import allow_many_descriptors
 from motet.cli.serving import Screen, ServeOptions, StopSignals
 from motet.engines.inline import InlineEngine
 from motet.engines.local.listening import listen, url_of
@@ -26,6 +27,7 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     """
     if options.reload:
         raise UsageError("the inline engine can't reload: old and new code would share a process", instead="--reload with --engine local")
+    allow_many_descriptors()
     check_bind(options.host, options.api_keys)
     listening = listen(options.host, options.port)
     screen.loading()

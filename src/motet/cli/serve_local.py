@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from motet.cli.limits import allow_many_descriptors
 from motet.cli.serving import Screen, ServeOptions, StopSignals
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.plan import AppPlan, Recipe, absolute_path
@@ -24,9 +25,10 @@ async def serve_local(options: ServeOptions, screen: Screen) -> int:
     Raises:
         MotetError: it can't be started; nothing is left running.
     """
-    signals = StopSignals()
+    allow_many_descriptors()
     check_bind(options.host, options.api_keys)
     listening = listen(options.host, options.port)
+    signals = StopSignals()
     url = url_of(listening)
     supervisor = Supervisor(target=options.target, listening=listening, url=url, api_keys=options.api_keys, report=screen.progress)
     await supervisor.start()
