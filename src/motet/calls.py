@@ -54,7 +54,7 @@ class Pending:
             if not self.scope.open:
                 message = f"{name} was called after the endpoint {self.scope.endpoint} had returned"
                 raise UsageError(message, instead="await background work before returning, or start it in `async start()`")
-            self.scope.calls.add(self)
+            self._join(self.scope)
 
     def on_cancel(self, abort: Callable[[], None]) -> None:
         """Set what to do with the running request when it is cancelled here; runs in the home loop."""
@@ -68,9 +68,8 @@ class Pending:
         """
         raise NotImplementedError
 
-    def _leave(self) -> None:
-        if self.scope is not None:
-            self.scope.calls.discard(self)
+    def _join(self, scope: Scope) -> None:
+        scope.calls.add(self)
 
 
 class Call(Pending, Awaitable[V]):
@@ -278,6 +277,13 @@ class Stream(Pending, AsyncIterator[T]):
         self._waiter: asyncio.Future[None] | None = None
         self._consume: Callable[[], None] | None = None
         self._observed = False
+
+    def _join(self, scope: Scope) -> None:
+        scope.add_stream(self)
+
+    def _leave(self) -> None:
+        if self.scope is not None and self.scope.streams is not None:
+            self.scope.streams.discard(self)
 
     def on_consume(self, consume: Callable[[], None]) -> None:
         """Set what tells the producer that one item was taken; runs in the home loop."""

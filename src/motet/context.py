@@ -7,6 +7,7 @@ import contextvars
 import math
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ class Scope:
     Every call made while the scope is current is registered in it; calls that still run when it closes are cancelled.
     """
 
-    __slots__ = ("calls", "deadline", "endpoint", "loop", "open", "request_id", "trace")
+    __slots__ = ("calls", "deadline", "endpoint", "failed", "loop", "open", "request_id", "streams", "trace")
 
     def __init__(self, *, endpoint: str, request_id: str, trace: str | None, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self.endpoint = endpoint
@@ -31,7 +32,19 @@ class Scope:
         self.loop = loop  # of the replica: threads that run sync endpoints make their calls there
         self.deadline = deadline  # time.monotonic() seconds; inf means none
         self.calls: set[Pending] = set()
+        self.streams: weakref.WeakSet[Pending] | None = None
         self.open = True
+        self.failed = False
+
+    def add_stream(self, stream: Pending) -> None:
+        """Register a stream, without keeping one alive that nobody reads any more: its producer's slot is free at once."""
+        if self.streams is None:
+            self.streams = weakref.WeakSet()
+        self.streams.add(stream)
+
+    def running(self) -> list[Pending]:
+        """Return the calls and streams that haven't ended."""
+        return [*self.calls, *(self.streams or ())]
 
     def left(self) -> float:
         """Return the seconds until the deadline; inf if there is none."""

@@ -4,9 +4,9 @@ import asyncio
 import threading
 
 import pytest
-from services import Callers, Held, Kinds
 
 import motet
+from services import Callers, Held, Kinds
 
 pytestmark = pytest.mark.anyio
 

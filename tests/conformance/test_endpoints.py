@@ -1,9 +1,9 @@
 """Every kind of endpoint answers, and calls start at once."""
 
 import pytest
-from services import Kinds, Point
 
 import motet
+from services import Kinds, Point
 
 pytestmark = pytest.mark.anyio
 

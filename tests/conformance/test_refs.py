@@ -1,10 +1,10 @@
 """`.ref` forwards the value of a call to another call."""
 
 import pytest
-from services import Kinds
 from values import Forwarder, Lazy, LazyForwarder, Mutator, Sums, Taker
 
 import motet
+from services import Kinds
 
 pytestmark = pytest.mark.anyio
 

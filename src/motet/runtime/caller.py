@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -178,10 +179,15 @@ class _CallExchange(_Outgoing):
 
 
 class _StreamExchange(_Outgoing):
-    __slots__ = ("_begun", "_taken")
+    """Holds its stream weakly: one that nobody reads any more stops its producer when it is collected."""
+
+    __slots__ = ("_begun", "_home", "_stream", "_taken")
 
     def attach(self, pending: Any, caller: Caller) -> None:
         super().attach(pending, caller)
+        del self.pending
+        self._stream: weakref.ref[Stream[Any]] = weakref.ref(pending)
+        self._home = pending.home
         self._begun = False
         self._taken = 0
         pending.on_consume(self._consumed)
@@ -198,10 +204,16 @@ class _StreamExchange(_Outgoing):
 
     def on_item(self, payload: Payload) -> None:
         self._begun = True
-        post(self.pending.home, self.pending.push, payload)
+        if (stream := self._stream()) is not None:
+            post(self._home, stream.push, payload)
 
     def on_end(self) -> None:
-        post(self.pending.home, self.pending.finish)
+        if (stream := self._stream()) is not None:
+            post(self._home, stream.finish)
+
+    def on_failure(self, failure_: Failure) -> None:
+        if (stream := self._stream()) is not None:
+            post(self._home, stream.finish, failure.rebuild(failure_))
 
 
 def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:

@@ -83,6 +83,7 @@ class Runner:
                 value = await value.call
             answer = formats.answer(self.schema, request, value, where=self.where)
         except asyncio.CancelledError as error:
+            scope.failed = True
             if not request.cancelled:  # the endpoint awaited something that was cancelled
                 self.fail(request, _as_cancelled(error, self.where))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
@@ -113,6 +114,7 @@ class Runner:
                 value = value.call.result()
             answer = formats.answer(self.schema, request, value, where=self.where)
         except BaseException as error:  # noqa: BLE001  # also SystemExit: a thread has nobody else to tell
+            scope.failed = True
             failed = error
 
             def finish() -> None:
@@ -160,6 +162,7 @@ class Runner:
                 request.reply.begin(media)
             request.reply.end()
         except asyncio.CancelledError as error:
+            scope.failed = True
             if not request.cancelled:
                 self.fail(request, _as_cancelled(error, self.where))
         except (Exception, SystemExit) as error:  # noqa: BLE001
@@ -213,6 +216,7 @@ class Runner:
                     post(request.reply.begin, media)
                 post(_send_end, request)
         except BaseException as error:  # noqa: BLE001
+            scope.failed = True
             post(self.fail, request, error)
         finally:
             if source is not None:
@@ -336,12 +340,13 @@ class Runner:
 
 
 def close_scope(scope: Scope) -> None:
-    """End a scope: calls that still run are cancelled, and named in the log."""
+    """End a scope: calls that still run are cancelled, and named in the log (quietly where the endpoint failed)."""
     scope.open = False
-    if not scope.calls:
+    if not scope.calls and not scope.streams:
         return
-    left = list(scope.calls)
-    log.warning(
+    left = scope.running()
+    log.log(
+        logging.DEBUG if scope.failed else logging.WARNING,
         "%s returned while %d of its calls still ran; they were cancelled: %s",
         scope.endpoint,
         len(left),

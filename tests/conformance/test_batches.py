@@ -1,0 +1,135 @@
+"""Single calls are joined into batches while the service is busy."""
+
+import asyncio
+
+import pytest
+from flow import Batches
+
+import motet
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def batches(start, gate):
+    begun, go = gate("begun"), gate("go")
+    return await start(Batches.bind(begun, go)), begun, go
+
+
+async def joined(endpoint, begun, go, items):
+    """Send `items` while a first batch of the item 0 is held, and return the calls once it has gone on."""
+    first = endpoint(0)
+    await begun.until_reached()
+    calls = [endpoint(x) for x in items]
+    refused = endpoint("not a number")  # sent after them: once it is answered or queued they are there
+    go.open()
+    await first
+    await asyncio.gather(refused, return_exceptions=True)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["sizes", "sizes_async"])
+async def test_calls_are_joined_while_the_service_is_busy(batches, name):
+    """Calls that come while a batch runs go into the next, `max_size` at most."""
+    service, begun, go = batches
+    endpoint = getattr(service, name)
+    first = endpoint(0)
+    await begun.until_reached()
+    calls = [endpoint(x) for x in range(1, 11)]
+    go.open()
+    assert await first == 1
+    sizes = await asyncio.gather(*calls)
+    assert sizes == [4, 4, 4, 4, 4, 4, 4, 4, 2, 2]
+
+
+async def test_lone_call_is_a_batch_of_one(batches):
+    """A lone call needn't wait for company."""
+    service, _, _ = batches
+    assert await service.at_once(1) == 1
+    assert await service.sizes(1) == 1
+
+
+async def test_failed_items_fail_alone(batches):
+    """A `Failed` item is its own caller's error."""
+    service, begun, go = batches
+    first = service.some_fail(0)
+    await begun.until_reached()
+    calls = [service.some_fail(x) for x in range(1, 5)]
+    go.open()
+    assert await first == 0
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [str(result) for result in results] == ["odd 1", "2", "odd 3", "4"]
+    assert isinstance(results[0], ValueError)
+
+
+async def test_exception_fails_the_whole_batch(batches):
+    """An exception of a batch is every caller's error."""
+    service, begun, go = batches
+    results = await asyncio.gather(*await joined(service.all_fail, begun, go, [1, 2, 3]), return_exceptions=True)
+    assert [(type(result), result.args) for result in results] == [(KeyError, ("all", 3))] * 3
+
+
+async def test_wrong_length_fails_the_whole_batch(batches):
+    """A list of another length is an InvalidOutput for every caller, and says both lengths."""
+    service, begun, go = batches
+    results = await asyncio.gather(*await joined(service.too_few, begun, go, [1, 2, 3]), return_exceptions=True)
+    assert [type(result) for result in results] == [motet.InvalidOutput] * 3
+    assert "3 items" in str(results[0])
+    assert "2 results" in str(results[0])
+
+
+async def test_something_else_than_a_list(batches):
+    """A batch that isn't answered with a list is an InvalidOutput."""
+    service, _, _ = batches
+    with pytest.raises(motet.InvalidOutput, match="tuple"):
+        await service.no_list(1)
+
+
+async def test_wrong_result_fails_alone(batches):
+    """A result that doesn't fit its annotation is its own caller's error."""
+    service, begun, go = batches
+    results = await asyncio.gather(*await joined(service.one_wrong, begun, go, [2, 3, 4]), return_exceptions=True)
+    assert [type(result) for result in results] == [int, motet.InvalidOutput, int]
+
+
+async def test_bad_input_fails_alone(batches):
+    """An item that doesn't fit the annotation is refused; the others of its batch are answered."""
+    service, begun, go = batches
+    first = service.sizes(0)
+    await begun.until_reached()
+    calls = [service.sizes(x) for x in (1, "no", 3)]
+    go.open()
+    assert await first == 1
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [results[0], results[2]] == [2, 2]
+    assert isinstance(results[1], motet.InvalidInput)
+
+
+async def test_cancelled_item_leaves_the_batch(batches):
+    """A call that is cancelled while it waits is in no batch."""
+    service, begun, go = batches
+    first = service.sizes(0)
+    await begun.until_reached()
+    kept, dropped, also_kept = [service.sizes(x) for x in (1, 2, 3)]
+    dropped.cancel()
+    go.open()
+    assert await first == 1
+    assert await asyncio.gather(kept, also_kept) == [2, 2]
+
+
+async def test_cancelled_item_of_a_running_batch(batches):
+    """Cancelling one call of a running batch leaves the others alone."""
+    service, begun, go = batches
+    first = service.sizes_async(0)
+    await begun.until_reached()
+    second, third = service.sizes_async(0), service.sizes_async(5)
+    first.cancel()
+    go.open()
+    assert await asyncio.gather(second, third) == [2, 2]
+
+
+async def test_many_calls_all_get_their_own_answer(batches):
+    """Each of many concurrent calls gets the answer to its own item."""
+    service, _, _ = batches
+    results = await asyncio.gather(*[service.some_fail(x) for x in range(2, 400)], return_exceptions=True)
+    assert [str(result) for result in results] == [f"odd {x}" if x % 2 else str(x) for x in range(2, 400)]
