@@ -26,7 +26,7 @@ V = TypeVar("V", covariant=True)
 T = TypeVar("T", covariant=True)
 
 log = logging.getLogger("motet.calls")
-running_loop = asyncio._get_running_loop  # the C function; get_running_loop() raises instead of returning None
+running_loop = asyncio._get_running_loop  # noqa: SLF001  # asyncio exports it for this; get_running_loop() raises where there is none
 
 _UNSET: Any = object()
 State = Literal["pending", "done", "failed", "cancelled"]
@@ -49,14 +49,14 @@ class Pending:
         self.name = name
         self.home = home
         self.scope: Scope | None = current_scope()
-        self._abort: Callable[[], None] | None = None
+        self._abort: Callable[[], object] | None = None
         if self.scope is not None:
             if not self.scope.open:
                 message = f"{name} was called after the endpoint {self.scope.endpoint} had returned"
                 raise UsageError(message, instead="await background work before returning, or start it in `async start()`")
             self._join(self.scope)
 
-    def on_cancel(self, abort: Callable[[], None]) -> None:
+    def on_cancel(self, abort: Callable[[], object]) -> None:
         """Set what to do with the running request when it is cancelled here; runs in the home loop."""
         self._abort = abort
 

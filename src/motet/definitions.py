@@ -80,15 +80,10 @@ def define_endpoint(
     )
 
 
-def place_of(function: object) -> str:
-    """Return `file:line` of a function or class, as far as Python knows it."""
-    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
-    if code is not None:
-        return f"{code.co_filename}:{code.co_firstlineno}"
-    try:
-        return f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}"  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return f"{getattr(function, '__module__', '?')}:0"
+def place_of(function: Callable[..., Any]) -> str:
+    """Return `file:line` of a function, as far as Python knows it."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else f"{function.__module__}:0"
 
 
 def read_service(cls: type, place: str) -> ServiceDefinition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from motet.background import home_loop
 from motet.calls import Call, Stream, running_loop
@@ -44,12 +44,14 @@ def own_call(
 
 def single_result(results: object, *, name: str) -> object:
     """Return the only result of a batch of one, raising its error if it is `Failed`."""
-    if not isinstance(results, list) or len(results) != 1:
-        message = f"{name} got 1 item and returned {len(results) if isinstance(results, list) else type(results).__name__}"
+    kind = type(results).__name__
+    items = cast("list[object]", results) if isinstance(results, list) else None
+    if items is None or len(items) != 1:
+        message = f"{name} got 1 item and returned {kind if items is None else len(items)}"
         raise InvalidOutput(message, where=name, instead="a list with one result for each item, in their order")
-    if isinstance(results[0], Failed):
-        raise results[0].error
-    return results[0]
+    if isinstance(items[0], Failed):
+        raise items[0].error
+    return items[0]
 
 
 def _settle(call: Call[Any], outcome: object, *, batched: bool) -> None:

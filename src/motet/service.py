@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 from motet import check
+from motet.binding import Edge, Node, bind_node
 from motet.definitions import ENDPOINT_MARK, INHERIT, Batching, EndpointDefinition, ServiceDefinition, define_endpoint, read_service
 from motet.errors import UsageError
-from motet.binding import Edge, Node, bind_node
-from motet.options import Autoscale, CallOptions, Config, Environment, Image, Resources, Assets, user_place
+from motet.options import Assets, Autoscale, CallOptions, Config, Environment, Image, Resources, user_place
 from motet.own import own_call
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Service:
     """
 
     config: ClassVar[Config] = Config()
+    __motet_definition__: ClassVar[ServiceDefinition]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the class as far as its annotations can be resolved now; the rest follows when it is bound."""
@@ -102,9 +103,9 @@ class Service:
         Raises:
             DefinitionError: the class is defined wrongly or the arguments don't fit the constructor; lists all faults.
         """
-        return cast("S", bind_node(definition_of(cast("type", cls)), args, kwargs, place=user_place()))
+        return cast("S", bind_node(definition_of(cls), args, kwargs, place=user_place()))
 
-    def options(  # noqa: PLR0913  # the fields of Config, spelled out so that editors complete them
+    def options(  # the fields of Config, spelled out so that editors complete them
         self,
         *,
         name: str = _UNSET,
@@ -128,7 +129,7 @@ class Service:
         )
 
 
-def definition_of(cls: type) -> ServiceDefinition:
+def definition_of(cls: object) -> ServiceDefinition:
     """Return the definition of a service class.
 
     Raises:
@@ -136,10 +137,9 @@ def definition_of(cls: type) -> ServiceDefinition:
     """
     if not (isinstance(cls, type) and issubclass(cls, Service)):
         raise UsageError(f"{cls!r} is no service", instead="a subclass of motet.Service")
-    cached: Mapping[str, Any] = vars(cls)
-    if "__motet_definition__" not in cached:
-        cls.__motet_definition__ = read_service(cls, check.class_place(cls))  # type: ignore[attr-defined]
-    return cast("ServiceDefinition", vars(cls)["__motet_definition__"])
+    if "__motet_definition__" not in vars(cls):  # a base's is another one
+        cls.__motet_definition__ = read_service(cls, check.class_place(cls))
+    return cls.__motet_definition__
 
 
 def depends(node: N, /, *, timeout: float | None = None, retries: int | None = None) -> N:
