@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import typing
 from collections import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, get_args, get_origin
 
 from pydantic.errors import PydanticUserError
@@ -20,13 +20,13 @@ from motet.options import Config, user_place
 
 HOOKS = ("start", "stop", "health", "reconfigure", "preload")
 RESERVED = (*HOOKS, "bind", "options", "config")
-_ASYNC_ITERATORS = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+_ASYNC_ITERATORS: tuple[object, ...] = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
 
 _collector: contextvars.ContextVar[list[Fault] | None] = contextvars.ContextVar("motet_faults", default=None)
 
 
 @contextlib.contextmanager
-def collecting() -> Iterator[list[Fault]]:
+def collecting() -> Generator[list[Fault]]:
     """Collect faults instead of raising at the first faulty class, so that a whole file is reported at once."""
     faults: list[Fault] = []
     token = _collector.set(faults)
@@ -204,7 +204,7 @@ def _annotation_faults(endpoint: EndpointDefinition, fault: _FaultMaker) -> list
 
 def _return_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
     returns = hints.get("return")
-    origin = get_origin(returns) or returns
+    origin: object = get_origin(returns) or returns
     iterates = origin in schema.ITERATORS
     found = f"-> {type_name(returns)}"
     if endpoint.kind == "unary":
@@ -267,7 +267,7 @@ def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _Fa
 def unserializable(annotation: Any) -> str | None:
     """Return why values of the type can't be sent, or None if they can."""
     origin = get_origin(annotation) or annotation
-    if origin in (abc.Callable, *schema.ITERATORS):
+    if origin is Callable or origin in schema.ITERATORS:
         return "functions and iterators stay in their process"
     if isinstance(origin, type) and "__motet_definition__" in vars(origin):
         return "a service is no value; take it in the constructor"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
-import typing_extensions  # pydantic takes its TypedDict on every version of Python
+import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from motet.arrays import rule_for
@@ -21,7 +21,7 @@ from motet.definitions import EndpointDefinition
 from motet.errors import InvalidInput
 
 CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
-ITERATORS = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+ITERATORS: tuple[object, ...] = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
 MAX_SHOWN = 120  # characters of a wrong value that an error repeats
 
 BodyShape = Literal["empty", "model", "object"]
@@ -69,10 +69,10 @@ def with_rules(annotation: Any) -> Any:
     if origin is None or origin is Literal or not arguments:
         return annotation
     if origin is Annotated:
-        return Annotated[(with_rules(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+        return Annotated[(with_rules(arguments[0]), *arguments[1:])]
     if origin in (Union, types.UnionType):
         return Union[tuple(with_rules(argument) for argument in arguments)]  # noqa: UP007  # built at run time
-    replaced = tuple(with_rules(argument) if not isinstance(argument, list) else argument for argument in arguments)
+    replaced = tuple(with_rules(argument) for argument in arguments)
     return annotation if replaced == arguments else origin[replaced]
 
 
@@ -93,7 +93,7 @@ def is_model(annotation: Any) -> bool:
     if get_origin(bare) in (Union, types.UnionType):
         return all(is_model(argument) for argument in get_args(bare) if argument is not type(None))
     bare = get_origin(bare) or bare
-    if not isinstance(bare, type):
+    if not inspect.isclass(bare):
         return False
     return issubclass(bare, BaseModel) or dataclasses.is_dataclass(bare) or typing_extensions.is_typeddict(bare)
 
@@ -119,7 +119,7 @@ class EndpointSchema:
     only: TypeAdapter[Any] | None
     result: TypeAdapter[Any]
     returns: Any
-    raw: type[bytes] | type[str] | None
+    raw: type[bytes | str] | None
 
 
 def item_annotation(endpoint: EndpointDefinition, annotation: Any) -> Any:
@@ -156,8 +156,9 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
     for name, parameter in endpoint.signature.parameters.items():
         ruled = with_rules(annotations[name])
         fields[name] = ruled if parameter.default is parameter.empty else NotRequired[ruled]
-    record = typing_extensions.TypedDict(f"{endpoint.name}_arguments", fields)  # type: ignore[operator]
-    record.__pydantic_config__ = ConfigDict(**{**CONFIG, "extra": "forbid"})  # type: ignore[typeddict-item,attr-defined]
+    make_typed_dict: Any = typing_extensions.TypedDict  # pydantic takes this one on every version of Python
+    record = make_typed_dict(f"{endpoint.name}_arguments", fields)
+    record.__pydantic_config__ = CONFIG | ConfigDict(extra="forbid")
     returns = item_annotation(endpoint, hints.get("return", Any))
     single = next(iter(annotations.values())) if len(annotations) == 1 else None
     shape: BodyShape = "empty" if not annotations else "model" if single is not None and is_model(single) else "object"
