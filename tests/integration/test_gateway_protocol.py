@@ -454,6 +454,55 @@ async def test_client_that_stops_reading(serve, gate):
     assert served.gateway.connections == 0
 
 
+@pytest.mark.parametrize("headers", [[], ["Connection: close"]])
+async def test_client_that_reads_slowly_is_not_cut(served, headers):
+    """Taking a part of an answer in time is enough, also of the last."""
+    client = await served.connect()
+    client.writer.transport.pause_reading()
+    await client.send(post("/blob", {"size": 30_000_000}, *headers))
+    await until(lambda: not the_connection(served).writable)
+    transport = the_connection(served)._transport
+    served.gateway.sweep(50)
+    left = transport.get_write_buffer_size()
+    client.writer.transport.resume_reading()
+    await client.reader.readexactly(10_000_000)
+    client.writer.transport.pause_reading()
+    await until(lambda: transport.get_write_buffer_size() < left)
+    served.gateway.sweep(50)
+    assert not transport.is_closing()
+    served.gateway.sweep(61)
+    await until(lambda: served.gateway.connections == 0)
+
+
+async def test_answers_do_not_pile_up(served):
+    """While a client doesn't take an answer, its next request waits."""
+    client = await served.connect()
+    client.writer.transport.pause_reading()
+    await client.send(post("/blob", {"size": 30_000_000}))
+    await until(lambda: not the_connection(served).writable)
+    await client.send(ADD)
+    await until(lambda: len(the_connection(served)._waiting) == 1)
+    client.writer.transport.resume_reading()
+    assert len((await client.answer()).body) == 30_000_000
+    assert (await client.answer()).json == 2
+
+
+async def test_time_in_which_nobody_reads_does_not_count(serve, gate):
+    """A request whose rest waits because the gateway paused has its full time afterwards."""
+    held, cancelled = gate(), gate()
+    served = await serve(Held.bind(held, cancelled), limits=Limits(waiting=1))
+    client = await served.connect()
+    request = post("/echo", {"number": 2})
+    await client.send(post("/wait", {"number": 1}) + request + request[:-5])
+    await held.until_reached()
+    await until(lambda: the_connection(served)._paused)
+    served.gateway.sweep(1000)
+    held.open()
+    assert [(await client.answer()).json for _ in range(2)] == [1, 2]
+    served.gateway.sweep(5)
+    assert (await client.ask(request[-5:])).json == 2
+
+
 async def test_connections_over_the_limit(serve):
     """One too many gets 503 at once, and room is made when one leaves."""
     served = await serve(Desk.bind(), limits=Limits(connections=2))

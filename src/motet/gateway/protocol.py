@@ -195,6 +195,8 @@ class Connection(asyncio.Protocol):
         if buffered == 0 or buffered < self._buffered:
             self._stalled = state.now
         self._buffered = buffered
+        if buffered and (self._lingers or self._idles):
+            reader.since = state.now  # the answer isn't taken yet
         idle = state.now - reader.since
         if state.now - self._stalled > state.limits.write_stall or (self._lingers and idle > state.limits.linger):
             self.abort()
