@@ -7,8 +7,10 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from motet import check
 from motet.binding import Node
@@ -105,9 +107,9 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _guarded(source: str, load: object) -> ModuleType:
+def _guarded(source: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
-        return load()  # type: ignore[operator,no-any-return]
+        return load()
     except DefinitionError:
         raise
     except Exception as error:
@@ -167,11 +169,12 @@ def load_script(script: str | None, module: str | None) -> None:
 
 def _run_into(main: ModuleType, module: str) -> None:
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.loader is None:
+    loader: Any = spec.loader if spec is not None else None
+    if spec is None or not hasattr(loader, "get_code"):
         message = f"there is no module {module!r}"
         raise TargetError(message)
     main.__spec__ = spec
     main.__package__ = spec.parent
-    code = spec.loader.get_code(module)  # type: ignore[attr-defined]
+    code = loader.get_code(module)
     main.__dict__["__builtins__"] = __builtins__
     exec(code, main.__dict__)  # noqa: S102  # the user's own program
