@@ -5,11 +5,14 @@ from __future__ import annotations
 import dis
 import hashlib
 import inspect
+import logging
 import pickle
+import re
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -54,7 +57,8 @@ class _Code:
         self.digest = hashlib.sha256()
         self._seen: set[int] = set()
 
-    def add(self, item: object) -> None:
+    def add(self, item: object, named_in: str | None = None) -> None:
+        """Add an object that code of the file `named_in` names."""
         if id(item) in self._seen:
             return
         self._seen.add(id(item))
@@ -68,26 +72,35 @@ class _Code:
         elif isinstance(item, types.ModuleType):
             if _is_users(item.__name__) and (file := getattr(item, "__file__", None)):
                 self.digest.update(_file_bytes(file))
-        elif isinstance(item, str | bytes | int | float | bool | tuple | frozenset | None):
-            self.digest.update(repr(cast("object", item)).encode())
-        elif isinstance(item, list | dict | set):
-            self.digest.update(_value_bytes(cast("object", item)))
+        elif not isinstance(item, _WITHOUT_CODE):
+            self._add_value(item, named_in)
+
+    def _add_value(self, value: object, named_in: str | None) -> None:
+        """Add a constant; of an object that is no plain data, the whole file in which it is named, as it may be made there."""
+        if isinstance(value, set | frozenset):  # in an order that is the same in every process
+            self.digest.update(repr(sorted(map(repr, cast("set[object]", value)))).encode())
+        elif isinstance(value, str | bytes | int | float | bool | tuple | re.Pattern | None):
+            self.digest.update(repr(cast("object", value)).encode())
+        elif isinstance(value, list | dict):
+            self.digest.update(_value_bytes(cast("object", value)))
+        elif named_in is not None:
+            self.digest.update(_file_bytes(named_in))
 
     def _add_class(self, cls: type) -> None:
         self.digest.update(_source(cls))
         for base in cls.__bases__:
             self.add(base)
+        module = sys.modules.get(cls.__module__)
+        self._add_annotations(vars(cls).get("__annotations__", {}), vars(module) if module is not None else {})
         for member in vars(cls).values():
             target = inspect.unwrap(member) if callable(member) and not isinstance(member, type) else getattr(member, "__func__", None)
-            if isinstance(target, types.FunctionType):
+            if isinstance(target, types.FunctionType) and _is_users(target.__module__):
                 self._add_names(target)
 
     def _add_names(self, function: Callable[..., Any]) -> None:
         """Add what a function's code names in its module: globals, those in its annotations, and those of functions nested in it."""
-        names = {name for annotation in function.__annotations__.values() if isinstance(annotation, str) for name in _words(annotation)}
-        for annotation in function.__annotations__.values():
-            if isinstance(annotation, type):
-                self.add(annotation)
+        self._add_annotations(function.__annotations__, function.__globals__)
+        names: set[str] = set()
         stack = [function.__code__]
         while stack:
             code = stack.pop()
@@ -96,11 +109,33 @@ class _Code:
         for name in sorted(names):
             if name in function.__globals__:
                 self.digest.update(name.encode())
-                self.add(function.__globals__[name])
+                self.add(function.__globals__[name], function.__globals__.get("__file__"))
+
+    def _add_annotations(self, annotations: Mapping[str, Any], names: Mapping[str, object]) -> None:
+        for annotation in annotations.values():
+            for item in _named(annotation, names):
+                if not _is_service(item):  # it stands for a handle, which has nothing of the service's code
+                    self.add(item)
 
 
-def _words(annotation: str) -> list[str]:
-    return "".join(c if c.isalnum() or c == "_" else " " for c in annotation).split()
+# Things that code names and that aren't made of the user's code, or say nothing of it.
+_WITHOUT_CODE = (types.BuiltinFunctionType, types.MethodType, logging.Logger, typing.TypeVar)
+
+
+def _named(annotation: Any, names: Mapping[str, object]) -> Iterator[object]:
+    """Yield what an annotation names, also within generic types."""
+    if isinstance(annotation, str):
+        words = "".join(c if c.isalnum() or c == "_" else " " for c in annotation).split()
+        yield from (names[word] for word in words if word in names)
+    elif arguments := typing.get_args(annotation):
+        for argument in arguments:
+            yield from _named(argument, names)
+    else:
+        yield annotation
+
+
+def _is_service(item: object) -> bool:
+    return isinstance(item, type) and "__motet_definition__" in vars(item)
 
 
 def _source(item: type | types.FunctionType) -> bytes:
