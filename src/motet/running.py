@@ -71,13 +71,13 @@ _servers: dict[tuple[str, asyncio.AbstractEventLoop], _Server] = {}
 def make_engine(name: str, port: int | None) -> Engine:
     """Return an engine by name; it is imported only now."""
     if name == "inline":
-        from motet.engines.inline import InlineEngine
+        from motet.engines.inline import InlineEngine  # noqa: PLC0415  # one engine is enough for most programs
 
         if port is not None:
             raise UsageError("the inline engine serves no HTTP", found=f"port={port}", instead="engine='local'")
         return InlineEngine()
     if name == "local":
-        from motet.engines.local.engine import LocalEngine
+        from motet.engines.local.engine import LocalEngine  # noqa: PLC0415
 
         return LocalEngine(port=port)
     raise UsageError("there is no such engine", found=repr(name), instead="'inline' or 'local'")

@@ -25,7 +25,7 @@ def sample_body(definition: ServiceDefinition, endpoint: EndpointDefinition) -> 
     return json.dumps(_sample(document, document.get("$defs", {}), 0))
 
 
-def _sample(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Any:
+def _sample(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Any:  # noqa: PLR0911  # each keyword has an answer
     if "$ref" in schema:
         return _sample(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions, depth)
     for key in ("const", "default", "example"):
