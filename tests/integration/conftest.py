@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from raw_http import Client
+from wire_client import Client
 
 from motet.engines.inline import InlineEngine
 from motet.gateway.limits import Limits

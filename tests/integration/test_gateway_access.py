@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from gateway_services import Desk
-from raw_http import get, post
+from wire_client import get, post
 
 from motet.errors import UsageError
 from motet.gateway.auth import check_bind

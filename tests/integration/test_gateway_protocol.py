@@ -5,7 +5,7 @@ import random
 
 import pytest
 from gateway_services import Desk, Held, Streams
-from raw_http import get, post, until
+from wire_client import get, post, until
 
 from motet.gateway.limits import Limits
 from motet.gateway.reading import BODY, HEAD

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from gateway_services import Held, Streams
-from raw_http import get, post, until
+from wire_client import get, post, until
 
 from motet.gateway.limits import Limits
 
