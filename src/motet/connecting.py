@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
@@ -15,7 +16,7 @@ from motet.background import background_loop, run_in_background
 from motet.calls import Call, Stream, post, running_loop
 from motet.context import current_scope
 from motet.definitions import EndpointDefinition, ServiceDefinition
-from motet.errors import CallCancelled, HTTPError, InvalidInput, MotetError, RemoteError, Unavailable, UsageError
+from motet.errors import CallCancelled, HTTPError, InvalidInput, MotetError, RemoteError, ReplicaDied, Unavailable, UsageError
 from motet.schema import EndpointSchema, invalid_input, schema_of
 from motet.service import Service, definition_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Service)
 
 CONNECT_TIMEOUT = 10.0  # s; how long a call itself may take is the server's to say
-LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 
 class Connected(Generic[S]):
@@ -164,7 +165,7 @@ class RemoteHandle:
 
     def _headers(self, schema: EndpointSchema, *, stream: bool) -> dict[str, str]:
         scope = current_scope()
-        accept = "application/octet-stream" if schema.returns is bytes else LINES if stream else "application/json"
+        accept = "application/octet-stream" if schema.returns is bytes else EVENTS if stream else "application/json"
         headers = {"accept": accept, "content-type": "application/octet-stream" if schema.raw is bytes else "application/json"}
         return headers if scope is None else {**headers, "x-request-id": scope.request_id}
 
@@ -188,11 +189,9 @@ class RemoteHandle:
             async with self._client.stream("POST", url, content=body, headers=self._headers(schema, stream=True)) as response:
                 if response.is_error:
                     raise error_of(response.status_code, await response.aread(), url)  # noqa: TRY301
-                source = response.aiter_bytes() if schema.returns is bytes else response.aiter_lines()
-                async for piece in source:
-                    if isinstance(piece, str) and piece.startswith('{"error":'):
-                        raise error_of(500, piece.encode(), url)  # noqa: TRY301
-                    post(stream.home, stream.push, piece if isinstance(piece, bytes) else schema.result.validate_json(piece))
+                source = response.aiter_bytes() if schema.returns is bytes else _events(response.aiter_bytes(), schema, url)
+                async for item in source:
+                    post(stream.home, stream.push, item)
                     await taken.wait()
                     taken.clear()
         except asyncio.CancelledError:
@@ -201,6 +200,21 @@ class RemoteHandle:
             post(stream.home, stream.finish, _translated(error, url))
         else:
             post(stream.home, stream.finish)
+
+
+async def _events(pieces: AsyncIterator[bytes], schema: EndpointSchema, url: str) -> AsyncGenerator[Any, None]:
+    """Yield the items of server-sent events. Only events tell an item from an error, and a good end from a cut."""
+    rest = b""
+    async for piece in pieces:
+        *events, rest = (rest + piece).split(b"\n\n")
+        for event in events:
+            kind, _, data = event.rpartition(b"data: ")
+            if kind.startswith(b"event: error"):
+                raise error_of(HTTPStatus.INTERNAL_SERVER_ERROR, data, url)
+            if kind.startswith(b"event: end"):
+                return
+            yield schema.result.validate_json(data)
+    raise ReplicaDied("the stream was cut before its end", where=url)
 
 
 def request_body(

@@ -40,6 +40,11 @@ class Shop(motet.Service):
         raise motet.HTTPError(418, "no more")
 
     @motet.endpoint
+    def texts(self) -> Iterator[dict[str, str]]:
+        yield {"error": "an item, not a failure"}
+        yield {"text": "lines\n\nand \u2028 separators"}
+
+    @motet.endpoint
     def refuse(self, how: str) -> str:
         if how == "key":
             raise KeyError("missing")
@@ -70,6 +75,7 @@ def test_values(shop):
 def test_streams(shop):
     """A stream yields its items, and its failure after them."""
     assert list(shop.count(1000)) == list(range(1000))
+    assert list(shop.texts()) == [{"error": "an item, not a failure"}, {"text": "lines\n\nand \u2028 separators"}]
     seen = []
     with pytest.raises(motet.HTTPError, match="no more") as caught:
         for item in shop.fail_after(2):

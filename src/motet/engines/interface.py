@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -89,17 +89,22 @@ class Engine(Protocol):
         ...
 
 
-_DEFAULTS: Mapping[str, object] = {"resources": Resources(), "environment": Environment(), "image": Image(), "assets": Assets()}
+# What a node may declare, by the name that a notice uses for it.
+_DECLARED: Mapping[str, Callable[[Config], bool]] = {
+    "resources": lambda config: config.resources != Resources(),
+    "resources (gpus, memory, custom)": lambda config: config.resources != Resources(cpus=config.resources.cpus),
+    "replicas": lambda config: config.replicas != Config().replicas,
+    "replicas=Autoscale(...)": lambda config: isinstance(config.replicas, Autoscale) and config.replicas.max > config.replicas.min,
+    "environment": lambda config: config.environment != Environment(),
+    "environment (pip, requirements, python, working_dir)": lambda config: config.environment != Environment(env=config.environment.env),
+    "image": lambda config: config.image != Image(),
+    "assets": lambda config: config.assets != Assets(),
+}
 
 
 def declared(node: GraphNode, names: tuple[str, ...]) -> list[str]:
     """Return which of the options `names` a node sets to something else than the default."""
-    found = [name for name in names if name in _DEFAULTS and getattr(node.config, name) != _DEFAULTS[name]]
-    if "replicas" in names and node.config.replicas != Config().replicas:
-        found.append("replicas")
-    if "autoscaling" in names and isinstance(node.config.replicas, Autoscale) and node.config.replicas.max > node.config.replicas.min:
-        found.append("replicas=Autoscale(...)")
-    return found
+    return [name for name in names if _DECLARED[name](node.config)]
 
 
 def not_acted_on(graph: Graph, names: tuple[str, ...]) -> list[str]:

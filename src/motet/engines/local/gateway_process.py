@@ -38,8 +38,7 @@ async def _main(listening: socket.socket, control: str, identity: str, keys: lis
     router = Router(asyncio.get_running_loop(), owner=identity)
     directory = Directory(router)
     gateway = Gateway(router, limits=Limits(), api_keys=keys)
-    await gateway.serve(listening)
-    told = False
+    serves = False
     tasks: set[asyncio.Task[None]] = set()
 
     async def drain(timeout: float) -> None:  # noqa: ASYNC109
@@ -51,9 +50,10 @@ async def _main(listening: socket.socket, control: str, identity: str, keys: lis
             directory.apply(message)
         elif isinstance(message, Apps):
             gateway.set_apps(message.routes, message.not_ready)
-            if not told:  # a gateway without routes would answer 404 for what is there
+            if not serves:  # a gateway without routes would answer 404 for what is there; until then clients wait in the backlog
+                await gateway.serve(listening)
                 connection.send(Ready())
-                told = True
+                serves = True
         elif isinstance(message, Drain):
             task = asyncio.create_task(drain(message.timeout))
             tasks.add(task)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import cloudpickle
 import msgspec
 
+from motet import byvalue
 from motet.engines.interface import not_acted_on
 from motet.errors import InvalidOutput, UsageError
 from motet.graph import Graph, GraphNode, endpoint_paths
@@ -22,7 +22,14 @@ from motet.runtime.plans import EndpointPlan, HandleSpec, endpoint_plans
 from motet.samples import sample_body
 from motet.wire import codec
 
-NOT_YET = ("autoscaling", "environment", "image", "assets")  # declared, validated, and acted on by later versions
+# Declared, validated, and acted on by later versions.
+NOT_YET = (
+    "resources (gpus, memory, custom)",
+    "replicas=Autoscale(...)",
+    "environment (pip, requirements, python, working_dir)",
+    "image",
+    "assets",
+)
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -114,7 +121,7 @@ def _plan_node(node: GraphNode) -> NodePlan:
         name=node.name,
         service=node.definition.name,
         cls=codec.class_name(cls),
-        cls_by_value=None if codec.is_importable(cls) else cloudpickle.dumps(cls),
+        cls_by_value=None if codec.is_importable(cls) else byvalue.dumps(cls),
         arguments=(bytes(arguments.head), *map(bytes, arguments.buffers)),
         dependencies=tuple(dict.fromkeys(d.name for found in node.dependencies.values() for d in found)),
         config=node.config.model_dump_json(exclude_unset=True).encode(),

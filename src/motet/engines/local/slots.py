@@ -51,6 +51,15 @@ class ReplicaRecord:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class _Version:
+    """What replicas are made from."""
+
+    plan: NodePlan
+    zygote: Zygote
+    handles: Mapping[str, HandleSpec]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What a slot needs of its supervisor."""
@@ -85,6 +94,7 @@ class Slot:
         self._deaths = 0
         self._failed_starts = 0
         self._killed = False
+        self._before: _Version | None = None  # while a new version starts
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -108,11 +118,11 @@ class Slot:
 
     def routed(self) -> Routed:
         """Return what callers are told."""
-        replicas = tuple(ReplicaAddress(record.identity, record.socket) for record in self.ready)
+        ended = self.lifecycle.state in ("failed", "deleting", "deleted")
         return Routed(
             address=self.address,
-            replicas=replicas,
-            broken=self.problem if self.lifecycle.state in ("failed", "deleting", "deleted") else None,
+            replicas=() if ended else tuple(ReplicaAddress(record.identity, record.socket) for record in self.ready),
+            broken=self.problem if ended else None,
         )
 
     # -- one replica -----------------------------------------------------------------------------------------------
@@ -220,28 +230,40 @@ class Slot:
 
     # -- all replicas ----------------------------------------------------------------------------------------------
 
-    async def replace(self, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec]) -> None:
-        """Bring replicas of a new version into service, then retire the old ones.
-
-        Raises:
-            StartError: the new version can't be started; the old one runs on.
-        """
-        before, old = (self.plan, self.zygote, self.handles), list(self._records)
+    def begin(self, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec]) -> None:
+        """Start replicas of a new version beside the old ones; `settled` tells of them, then `commit` or `roll_back`."""
+        self._before = _Version(self.plan, self.zygote, self.handles)
         self.plan, self.zygote, self.handles = plan, zygote, handles
         self.settled = asyncio.get_running_loop().create_future()
         self._failed_starts = 0
         if self.lifecycle.allows("retry"):
             self.lifecycle.move("retry")
         self.start()
-        try:
-            await self.settled
-        except StartError:
-            self.plan, self.zygote, self.handles = before
-            self.problem = None if self.ready else self.problem
-            await asyncio.gather(*(self._retire(record) for record in list(self._records) if record not in old))
-            self._publish()
-            raise
-        await asyncio.gather(*(self._retire(record) for record in old))
+
+    async def commit(self) -> None:
+        """Retire the old version, now that the new one takes requests."""
+        self._before = None
+        await asyncio.gather(*(self._retire(record) for record in list(self._records) if record.plan is not self.plan))
+
+    async def roll_back(self) -> None:
+        """Retire what there is of the new version, and go on with the old one."""
+        if self._before is None:
+            return
+        failed = self.plan
+        self.plan, self.zygote, self.handles = self._before.plan, self._before.zygote, self._before.handles
+        self._before = None
+        if not self.settled.done():
+            self.settled.set_result(None)
+        self.problem = None if self.ready else self.problem
+        await asyncio.gather(*(self._retire(record) for record in list(self._records) if record.plan is failed))
+        self._publish()
+
+    def adopt(self, plan: NodePlan, zygote: Zygote) -> None:
+        """Take a plan that differs in nothing that concerns running replicas, and a zygote with the newest code for later ones."""
+        for record in self._records:
+            if record.plan is self.plan:
+                record.plan = plan
+        self.plan, self.zygote = plan, zygote
 
     async def count(self) -> None:
         """Ask all replicas how many calls they have; one that has just begun may be in no report yet."""

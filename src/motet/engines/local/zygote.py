@@ -119,15 +119,25 @@ class _Zygote:
             preload(message)
         gc.collect()
         gc.freeze()  # keeps the collector from touching, and so copying, what the children share
+        try:
+            pid = self._fork_twice(message)
+        except OSError as error:  # no memory, no descriptors, or too many processes: this one may still recover
+            print(f"{message.identity} couldn't be forked: {error}", file=sys.stderr)
+            pid = 0
+        self._send(Spawned(identity=message.identity, pid=pid))
+
+    def _fork_twice(self, message: Spawn) -> int:
         reader, writer = os.pipe()
-        middle = os.fork()
-        if middle == 0:
-            _middle(message, self._connection, writer)
-        os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
+            try:
+                middle = os.fork()
+                if middle == 0:
+                    _middle(message, self._connection, writer)
+            finally:
+                os.close(writer)
             pid = int(pipe.read() or b"0")
         os.waitpid(middle, 0)
-        self._send(Spawned(identity=message.identity, pid=pid))
+        return pid
 
     def _send(self, message: ControlMessage) -> None:
         self._connection.sendall(pack_message(message))
