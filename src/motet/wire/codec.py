@@ -19,15 +19,15 @@ import pickle
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
-import cloudpickle
 import msgspec
 from msgspec import msgpack
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from motet import byvalue
 from motet.errors import InvalidOutput
 from motet.wire.payload import Buffer, Payload
 
@@ -41,6 +41,7 @@ _TUPLE, _SET, _FROZENSET, _DICT, _BIG_INT, _OBJECT, _ENUM, _STDLIB, _ARRAY, _TEN
 _SCALARS = frozenset((type(None), bool, float, str))
 _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
 _pack = msgpack.Encoder().encode
+_dumps = partial(pickle.dumps, protocol=5)
 _unpack = msgpack.Decoder().decode
 
 # Classes of the standard library that are their text, with the function that reads it back.
@@ -123,13 +124,13 @@ class _Writer:
     def pickled(self, value: Any) -> Any:
         buffers: list[pickle.PickleBuffer] = []
         kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]  # any type at all
-        dump = pickle.dumps if is_importable(kind) else cloudpickle.dumps
+        dump = _dumps if is_importable(kind) else byvalue.dumps
         try:
-            data = dump(value, protocol=5, buffer_callback=buffers.append)
-        except Exception as first:  # noqa: BLE001  # cloudpickle manages more
+            data = dump(value, buffer_callback=buffers.append)
+        except Exception as first:  # noqa: BLE001  # by value more is possible
             try:
                 buffers.clear()
-                data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+                data = byvalue.dumps(value, buffer_callback=buffers.append)
             except Exception:  # noqa: BLE001  # whatever a user's reducer raises
                 message = f"a value of type {kind.__module__}.{kind.__qualname__} can't be sent to another process"
                 raise InvalidOutput(
