@@ -77,7 +77,7 @@ class _Compiler:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.nodes: dict[str, GraphNode] = {}
-        self._by_identity: dict[tuple[str | None, str], str] = {}
+        self._by_identity: dict[str, str] = {}
         self._done: dict[int, str] = {}
         self._path: list[Node] = []
         self._explicit: dict[str, str] = {}
@@ -115,11 +115,12 @@ class _Compiler:
 
         plain = {name: map_dependencies(value, without_name) for name, value in arguments.items()}
         digest = node_digest(node.definition.cls, plain, node.config)
-        identity = hashlib.sha256("\n".join([digest, *identities]).encode()).hexdigest()
-        if (node.name, identity) in self._by_identity:
-            return self._by_identity[node.name, identity]
+        # A name that the user gave keeps nodes apart that are equal otherwise.
+        identity = hashlib.sha256("\n".join([digest, node.name or "", *identities]).encode()).hexdigest()
+        if identity in self._by_identity:
+            return self._by_identity[identity]
         name = self._name(node)
-        self._by_identity[node.name, identity] = name
+        self._by_identity[identity] = name
         self.nodes[name] = GraphNode(
             name=name,
             definition=node.definition,
