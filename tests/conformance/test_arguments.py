@@ -104,7 +104,7 @@ async def test_forgotten_return(faulty):
 async def test_wrong_item_of_a_stream(faulty):
     """An item that isn't what the annotation promises ends the stream with an error; the items before it arrive."""
     got = []
-    with pytest.raises(motet.InvalidOutput, match="two"):
+    with pytest.raises(motet.InvalidOutput, match="two"):  # noqa: PT012  # items come before the error
         async for item in faulty.wrong_item():
             got.append(item)  # noqa: PERF401  # what came before the error counts
     assert got == [1]
