@@ -78,6 +78,12 @@ def _origin(error: BaseException) -> list[str]:
     return _users_lines(lines) if any(map(_is_users, frames)) else lines
 
 
+def files_in(error: BaseException) -> set[str]:
+    """Return the user's files that an error, or one that it was raised from, came through."""
+    found = [FRAME.match(line) for line in _chain(error) if _is_users(line)]
+    return {match.group(1) for match in found if match is not None}
+
+
 def _chain(error: BaseException) -> Iterator[str]:
     seen: set[int] = set()
     current: BaseException | None = error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 from motet.cli.limits import allow_many_descriptors
+from motet.cli.reload import Reloader
 from motet.cli.serving import Screen, ServeOptions, StopSignals
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.plan import AppPlan, Recipe, absolute_path
@@ -42,10 +44,13 @@ async def serve_local(options: ServeOptions, screen: Screen) -> int:
         if not starting.cancelled():
             starting.result()  # raises what it failed with
         return signals.exit_code
-    screen.ready(starting.result(), url)
+    screen.ready(starting.result(), url, *(["The code is watched: services whose code changes are restarted."] if options.reload else []))
     ended = asyncio.create_task(supervisor.ended.wait())
+    reloading = asyncio.create_task(server.reload_on_change())
     await signals.first_or(ended)
-    ended.cancel()
+    for task in (ended, reloading):
+        task.cancel()
+    await asyncio.gather(ended, reloading, return_exceptions=True)
     return await _stop(supervisor, signals, screen)
 
 
@@ -57,6 +62,7 @@ class _Server:
         self._screen = screen
         self._supervisor = supervisor
         self._zygote: Zygote | None = None
+        self._begun = time.time()
 
     async def start(self) -> AppPlan:
         """Load the target in a zygote and start what it names."""
@@ -82,6 +88,17 @@ class _Server:
         if plan is None:
             raise StartError("the target has no plan", where=self._options.target)
         return zygote, plan
+
+    async def reload_on_change(self) -> None:
+        """Keep what runs at the newest code, if that was asked for, until cancelled."""
+        if self._zygote is None or not self._options.reload:
+            return
+        reloader = Reloader(self._supervisor, self._load, self._zygote, target=self._options.target, since=self._begun, screen=self._screen)
+        try:
+            await reloader.run()
+        except OSError as error:  # the system watches no more files, say
+            self._screen.problem(error)
+            self._screen.progress("the code isn't watched any more; what runs goes on")
 
     async def _tell_who_is_late(self) -> None:
         seconds = 0.0
