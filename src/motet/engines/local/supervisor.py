@@ -199,37 +199,52 @@ class Supervisor:
         return {name: plan_handle(app.plan.node(name), addresses[name]) for name in node.dependencies}
 
     async def update(self, plan: AppPlan, zygote: Zygote) -> list[str]:
-        """Bring a running app to a new plan: only nodes whose code, arguments or options changed are replaced.
+        """Bring a running app to a new plan: only nodes whose code, arguments or options changed are replaced, all or none.
 
         Returns:
             The names of the nodes that were replaced or added.
 
         Raises:
-            StartError: a new version can't be started; that node's old version runs on.
+            StartError: the new version of a node can't be started; the old version of the app runs on.
         """
-        old = self.apps[plan.name]
-        app = App(plan, {})
-        changed: list[str] = []
+        old, app = self.apps[plan.name], App(plan, {})
+        kept: list[tuple[Slot, NodePlan]] = []
+        changed: dict[str, Slot] = {}
+        added: dict[str, Slot] = {}
         for node in plan.nodes:  # dependencies first, so that their addresses are known
             slot = self._slots.get(old.addresses.get(node.name, ""))
             if slot is None or slot.users != {plan.name}:
+                known = set(self._slots)
                 slot = self._place(app, node, zygote)
-                changed += [node.name] if slot.users == {plan.name} else []
-                await asyncio.shield(slot.settled)
+                if slot.address not in known:
+                    added[node.name] = slot
+                continue
+            app.addresses[node.name] = slot.address
+            handles = self._handles(app, node, app.addresses)
+            if slot.plan.digest == node.digest and dict(slot.handles) == handles:
+                kept.append((slot, node))
             else:
-                app.addresses[node.name] = slot.address
-                handles = self._handles(app, node, app.addresses)
-                if slot.plan.digest != node.digest or dict(slot.handles) != handles:
-                    await slot.replace(node, zygote, handles)
-                    changed.append(node.name)
-                else:
-                    slot.zygote = zygote
+                slot.begin(node, zygote, handles)
+                changed[node.name] = slot
+        try:
+            await asyncio.gather(*(asyncio.shield(slot.settled) for slot in (*changed.values(), *added.values())))
+        except BaseException:
+            await asyncio.gather(*(slot.roll_back() for slot in changed.values()))
+            for slot in added.values():
+                await self._leave(slot.address, plan.name)
+            raise
+        for slot, node in kept:
+            slot.adopt(node, zygote)
         self.apps[plan.name] = app
         self._tell_gateway()
-        kept = set(app.addresses.values())
-        for address in reversed([a for a in dict.fromkeys(old.addresses.values()) if a not in kept]):
+        await asyncio.gather(*(slot.commit() for slot in changed.values()))
+        for address in reversed([a for a in dict.fromkeys(old.addresses.values()) if a not in app.addresses.values()]):
             await self._leave(address, plan.name)
-        return changed
+        return [*changed, *added]
+
+    def uses(self, zygote: Zygote) -> bool:
+        """Whether replicas would be started from this zygote."""
+        return any(slot.zygote is zygote for slot in self._slots.values())
 
     async def delete(self, name: str) -> None:
         """Stop an app, callers before the services that they call; services that other apps use run on."""
@@ -347,7 +362,7 @@ class Supervisor:
         except BaseException:
             await zygote.close()
             raise
-        if old is not None and not any(slot.zygote is old for slot in self._slots.values()):
+        if old is not None and not self.uses(old):
             await old.close()
         self._zygotes[message.recipe] = zygote
         return zygote
