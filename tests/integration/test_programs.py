@@ -99,3 +99,38 @@ def test_class_inside_the_guard(tmp_path):
     assert done.returncode != 0
     assert "replicas can't find the class Upper" in done.stderr
     assert "above `if __name__ == '__main__':`" in done.stderr
+
+
+THREADED = '''
+import threading
+import motet
+
+started = threading.Event()
+threading.Thread(target=started.wait, daemon=True).start()
+
+class Preloaded(motet.Service):
+    weights: list[int] = []
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    @classmethod
+    def preload(cls, size: int) -> None:
+        cls.weights = list(range(size))
+
+    @motet.endpoint
+    def loaded(self) -> list[int]:
+        return self.weights
+'''
+
+
+def test_code_that_starts_threads_is_spawned(tmp_path):
+    """Code that can't be forked safely, since importing it starts a thread, is spawned, with the reason; `preload` runs there too."""
+    (tmp_path / "threaded.py").write_text(THREADED)
+    (tmp_path / "main.py").write_text(
+        "import motet, threaded\nwith motet.run(threaded.Preloaded.bind(3).options(replicas=2)) as s: print('loaded', s.loaded().result())\n"
+    )
+    done = run("main.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "loaded [0, 1, 2]" in done.stdout
+    assert "spawning, not forking, since importing the code started 1 thread" in done.stderr

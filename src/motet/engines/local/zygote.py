@@ -63,6 +63,8 @@ def main() -> None:
         elif isinstance(message, Spawn):
             die_with_parent(supervisor)
             connection.close()
+            if message.node.preloads:
+                preload(message)
             run_replica(message)
     orphaned()
 
