@@ -101,7 +101,7 @@ def test_class_inside_the_guard(tmp_path):
     assert "above `if __name__ == '__main__':`" in done.stderr
 
 
-THREADED = '''
+THREADED = """
 import threading
 import motet
 
@@ -121,14 +121,15 @@ class Preloaded(motet.Service):
     @motet.endpoint
     def loaded(self) -> list[int]:
         return self.weights
-'''
+"""
 
 
 def test_code_that_starts_threads_is_spawned(tmp_path):
     """Code that can't be forked safely, since importing it starts a thread, is spawned, with the reason; `preload` runs there too."""
     (tmp_path / "threaded.py").write_text(THREADED)
     (tmp_path / "main.py").write_text(
-        "import motet, threaded\nwith motet.run(threaded.Preloaded.bind(3).options(replicas=2)) as s: print('loaded', s.loaded().result())\n"
+        "import motet\nfrom threaded import Preloaded\n"
+        "with motet.run(Preloaded.bind(3).options(replicas=2)) as s:\n    print('loaded', s.loaded().result())\n"
     )
     done = run("main.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
