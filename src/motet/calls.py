@@ -14,7 +14,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from motet.context import Scope, current_scope
 from motet.errors import CallCancelled, RefExpired, UsageError
@@ -233,12 +233,12 @@ class Call(Pending, Awaitable[V]):
             log.error("%s failed and nobody looked at the error: %r", self.name, self._error)
 
 
-class Ref(Generic[V]):
+class Ref:
     """Stands for the value of a call among the arguments of another."""
 
     __slots__ = ("call",)
 
-    def __init__(self, call: Call[V]) -> None:
+    def __init__(self, call: Call[Any]) -> None:
         self.call = call
 
     def check(self, scope: Scope | None) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from motet.calls import Call, Ref, Stream, post, running_loop
@@ -14,10 +14,10 @@ from motet.context import Scope, current_scope, new_request_id
 from motet.errors import CallCancelled, UsageError
 from motet.options import CallOptions
 from motet.runtime.exchange import WINDOW, Exchange, Format
-from motet.runtime.plans import EndpointPlan
+from motet.runtime.plans import EndpointPlan, HandleSpec
 from motet.runtime.router import IDEMPOTENT_RETRIES, Router
-from motet.wire import codec, failure
-from motet.wire.failure import Failure
+from motet.wire import codec
+from motet.wire.failure import Failure, rebuild
 from motet.wire.payload import Payload
 
 
@@ -34,18 +34,12 @@ class Caller:
         self.loop = loop
 
     def call(
-        self,
-        address: str,
-        service: str,
-        plan: EndpointPlan,
-        args: Sequence[object],
-        kwargs: Mapping[str, object],  # noqa: PLR0913
-        options: CallOptions | None,
+        self, spec: HandleSpec, plan: EndpointPlan, args: Sequence[object], kwargs: Mapping[str, object], options: CallOptions | None
     ) -> Call[Any] | Stream[Any]:
         """Start a call of an endpoint and return it at once."""
         scope = current_scope()
         home = running_loop() or self.loop
-        name = f"{service}.{plan.name}"
+        name = f"{spec.service}.{plan.name}"
         pending: Call[Any] | Stream[Any] = Stream(name, home, codec.decode) if plan.kind == "stream" else Call(name, home, codec.decode)
         timeout = plan.timeout
         retries = IDEMPOTENT_RETRIES
@@ -62,7 +56,7 @@ class Caller:
             _fail(pending, error)
             return pending
         exchange = outgoing(
-            target=address,
+            target=spec.address,
             endpoint=plan.name,
             body=body,
             format=Format.CODEC,
@@ -74,7 +68,7 @@ class Caller:
         )
         exchange.attach(pending, self)
         if refs:
-            self._send_when_ready(exchange, pending, args, kwargs, refs, scope)
+            self._send_when_ready(exchange, pending, refs, lambda: encode_arguments(args, kwargs, scope)[0])
         elif running_loop() is self.loop:
             self.router.send(exchange)
         else:
@@ -82,38 +76,28 @@ class Caller:
         return pending
 
     def _send_when_ready(
-        self,
-        exchange: _Outgoing,
-        pending: Call[Any] | Stream[Any],
-        args: Sequence[object],
-        kwargs: Mapping[str, object],  # noqa: PLR0913
-        refs: list[Ref[Any]],
-        scope: Scope | None,
+        self, exchange: _Outgoing, pending: Call[Any] | Stream[Any], refs: list[Ref], encode: Callable[[], Payload]
     ) -> None:
         """Send the exchange once the calls behind its refs have ended, or fail it with the first error among them."""
         calls = {id(ref.call): ref.call for ref in refs}
         missing = len(calls)
 
-        def give_up(error: BaseException) -> None:
-            _fail(pending, error)
-            post(self.loop, self.router.finished, exchange)
-
         def ended(call: Call[Any]) -> None:
             nonlocal missing
             missing -= 1
-            if pending.done():
+            problem = _why_no_value(call, taker=pending.name)
+            if pending.done() or (problem is None and missing > 0):
                 return
-            if call.cancelled():
-                give_up(CallCancelled(f"{call.name}, whose value {pending.name} takes, was cancelled", where=pending.name))
-            elif (error := call.exception()) is not None:
-                give_up(error)
-            elif missing == 0:
+            if problem is None:
                 try:
-                    exchange.body, _ = encode_arguments(args, kwargs, scope)
-                except Exception as error:  # noqa: BLE001
-                    give_up(error)
-                else:
-                    post(self.loop, self.router.release, exchange)
+                    exchange.body = encode()
+                except Exception as error:  # noqa: BLE001  # as above
+                    problem = error
+            if problem is None:
+                post(self.loop, self.router.release, exchange)
+            else:
+                _fail(pending, problem)
+                post(self.loop, self.router.finished, exchange)
 
         def watch() -> None:
             for call in calls.values():
@@ -123,13 +107,20 @@ class Caller:
         post(pending.home, watch)
 
 
-def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object], scope: Scope | None) -> tuple[Payload, list[Ref[Any]]]:
+def _why_no_value(call: Call[Any], *, taker: str) -> BaseException | None:
+    """Return why an ended call has no value for the call `taker`, or None if it has one."""
+    if call.cancelled():
+        return CallCancelled(f"{call.name}, whose value {taker} takes, was cancelled", where=taker)
+    return call.exception()
+
+
+def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object], scope: Scope | None) -> tuple[Payload, list[Ref]]:
     """Encode arguments; values of refs go in as they are, still encoded.
 
     Returns:
         The payload and the refs in it that aren't ready; while there is one, the payload is of no use.
     """
-    pending: list[Ref[Any]] = []
+    pending: list[Ref] = []
 
     def embed(value: object) -> Payload | None:
         if isinstance(value, Ref):
@@ -154,28 +145,31 @@ _NOT_READY = Payload(b"\xc0")
 class _Outgoing(Exchange):
     """An exchange whose answers go to a call or stream in its home loop."""
 
-    __slots__ = ("caller", "pending")
+    __slots__ = ("caller",)
 
     def attach(self, pending: Any, caller: Caller) -> None:
-        self.pending = pending
         self.caller = caller
         pending.on_cancel(self._cancelled)
 
     def _cancelled(self) -> None:
         post(self.caller.loop, self.caller.router.cancel, self)
 
-    def on_failure(self, failure_: Failure) -> None:
-        post(self.pending.home, _fail, self.pending, failure.rebuild(failure_))
-
 
 class _CallExchange(_Outgoing):
-    __slots__ = ()
+    __slots__ = ("_call",)
 
-    def on_result(self, payload: Payload, content_type: str | None) -> None:  # noqa: ARG002
-        if running_loop() is self.pending.home:
-            self.pending.set_payload(payload)
+    def attach(self, pending: Any, caller: Caller) -> None:
+        super().attach(pending, caller)
+        self._call: Call[Any] = pending
+
+    def on_result(self, payload: Payload, content_type: str | None) -> None:  # noqa: ARG002  # it is the codec's
+        if running_loop() is self._call.home:
+            self._call.set_payload(payload)
         else:
-            self.pending.home.call_soon_threadsafe(self.pending.set_payload, payload)
+            self._call.home.call_soon_threadsafe(self._call.set_payload, payload)
+
+    def on_failure(self, failure: Failure) -> None:
+        post(self._call.home, self._call.set_error, rebuild(failure))
 
 
 class _StreamExchange(_Outgoing):
@@ -185,7 +179,6 @@ class _StreamExchange(_Outgoing):
 
     def attach(self, pending: Any, caller: Caller) -> None:
         super().attach(pending, caller)
-        del self.pending
         self._stream: weakref.ref[Stream[Any]] = weakref.ref(pending)
         self._home = pending.home
         self._begun = False
@@ -211,9 +204,9 @@ class _StreamExchange(_Outgoing):
         if (stream := self._stream()) is not None:
             post(self._home, stream.finish)
 
-    def on_failure(self, failure_: Failure) -> None:
+    def on_failure(self, failure: Failure) -> None:
         if (stream := self._stream()) is not None:
-            post(self._home, stream.finish, failure.rebuild(failure_))
+            post(self._home, stream.finish, rebuild(failure))
 
 
 def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from motet.wire.failure import Failure
@@ -63,11 +64,11 @@ class Request:
         *,
         endpoint: str,
         body: Payload,
-        format: Format,
+        format: Format,  # noqa: A002  # the word for it
         deadline: float,
         request_id: str,
         trace: str | None,
-        reply: Reply,  # noqa: A002
+        reply: Reply,
         content_type: str | None = None,
         accept: str | None = None,
     ) -> None:
@@ -82,8 +83,8 @@ class Request:
         self.accept = accept
         self.cancelled = False
         self.credit = WINDOW
-        self.on_credit: object = None  # set by a stream that waits for credit: a callable without arguments
-        self.abort: object = None  # set while it runs: a callable without arguments that stops it
+        self.on_credit: Callable[[], object] | None = None  # set by a stream that waits for credit
+        self.abort: Callable[[], object] | None = None  # set while it runs: stops it
 
     def expired(self) -> bool:
         """Whether the deadline has passed."""
@@ -92,7 +93,7 @@ class Request:
     def grant(self, items: int) -> None:
         """Let a stream send more items."""
         self.credit += items
-        if callable(self.on_credit):
+        if self.on_credit is not None:
             self.on_credit()
 
 
@@ -120,6 +121,7 @@ class Finisher(Protocol):
 
     def refused(self, exchange: Exchange, failure: Failure) -> bool:
         """Decide about an error of a replica; returns whether the exchange was sent to another one instead."""
+        ...
 
 
 class Exchange:
@@ -151,10 +153,10 @@ class Exchange:
         target: str,
         endpoint: str,
         body: Payload,
-        format: Format,
+        format: Format,  # noqa: A002
         deadline: float,
         request_id: str,
-        trace: str | None,  # noqa: A002
+        trace: str | None,
         idempotent: bool = False,
         retries: int = 0,
         content_type: str | None = None,

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from motet.calls import Ref
 from motet.context import Scope, enter_scope
@@ -176,7 +176,7 @@ class Runner:
 
     async def _credit(self, request: Request) -> None:
         granted = self._loop.create_future()
-        request.on_credit = lambda: granted.done() or granted.set_result(None)
+        request.on_credit = lambda: None if granted.done() else granted.set_result(None)
         try:
             await granted
         finally:
@@ -303,17 +303,19 @@ class Runner:
         return accepted, items
 
     def _batch_answers(self, requests: list[Request], results: Any) -> list[Callable[[], None]]:
-        if not isinstance(results, BaseException) and (not isinstance(results, list) or len(results) != len(requests)):
-            got = f"{len(results)} results" if isinstance(results, list) else type(results).__name__
-            results = InvalidOutput(
-                f"a batch of {len(requests)} items was answered with {got}",
+        if isinstance(results, BaseException):
+            return [self._failing(request, results) for request in requests]
+        got = type(results).__name__
+        items = cast("list[object]", results) if isinstance(results, list) else None
+        if items is None or len(items) != len(requests):
+            wrong = InvalidOutput(
+                f"a batch of {len(requests)} items was answered with {got if items is None else f'{len(items)} results'}",
                 where=self.where,
                 instead="a list with one result for each item, in their order",
             )
-        if isinstance(results, BaseException):
-            return [self._failing(request, results) for request in requests]
+            return [self._failing(request, wrong) for request in requests]
         answers: list[Callable[[], None]] = []
-        for request, result in zip(requests, results, strict=True):
+        for request, result in zip(requests, items, strict=True):
             if isinstance(result, Failed):
                 answers.append(self._failing(request, result.error))
                 continue

@@ -170,14 +170,14 @@ def stream_type(schema: EndpointSchema, accept: str | None, *, where: str) -> st
 
 def stream_item(schema: EndpointSchema, media: str | None, value: object, *, where: str) -> Payload:
     """Encode one item of a stream; `media` is None between services."""
-    value = checked(schema, value, where=where)
+    item = checked(schema, value, where=where)
     if media is None:
-        return codec.encode(value)
+        return codec.encode(item)
     if media == BYTES:
-        return Payload(bytes(value))
+        return Payload(bytes(item))
     if media == TEXT:
-        return Payload(str(value).encode())
-    text = to_json(schema, value, where=where)
+        return Payload(str(item).encode())
+    text = to_json(schema, item, where=where)
     return Payload(b"data: " + text + b"\n\n" if media == EVENTS else text + b"\n")
 
 

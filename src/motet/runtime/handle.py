@@ -60,11 +60,11 @@ class Handle:
 
 
 def _method(caller: Caller, spec: HandleSpec, plan: EndpointPlan, options: CallOptions | None) -> Callable[..., Call[Any] | Stream[Any]]:
-    address, service, start = spec.address, spec.service, caller.call
+    start = caller.call
 
     def call(*args: object, **kwargs: object) -> Call[Any] | Stream[Any]:
-        return start(address, service, plan, args, kwargs, options)
+        return start(spec, plan, args, kwargs, options)
 
     call.__name__ = plan.name
-    call.__qualname__ = f"{service}.{plan.name}"
+    call.__qualname__ = f"{spec.service}.{plan.name}"
     return call

@@ -17,15 +17,18 @@ class Lane(Protocol):
 
     def offer(self, request: Request) -> bool:
         """Run the request now if a slot is free; returns whether it did."""
+        ...
 
     def wait(self, request: Request) -> None:
         """Keep the request until a slot is free."""
 
     def withdraw(self, request: Request) -> bool:
         """Forget a waiting request; returns whether it was waiting."""
+        ...
 
     def flush(self) -> list[Request]:
         """Forget all waiting requests and return them."""
+        ...
 
 
 class SlotLane:

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from motet.context import Context, Scope, enter_scope, injected, new_request_id
 from motet.definitions import EndpointDefinition, ServiceDefinition
@@ -139,7 +140,7 @@ class Replica:
         self._release = {False: sync_lane.release, True: async_lane.release}
 
     def _batch_lane(self, endpoint: EndpointDefinition, runner: Runner, loop: asyncio.AbstractEventLoop) -> BatchLane:
-        assert endpoint.batching is not None  # noqa: S101  # narrows the type
+        assert endpoint.batching is not None
 
         def start(batch: list[Request]) -> None:
             def done() -> None:
@@ -175,7 +176,7 @@ class Replica:
         request.cancelled = True
         if self._lanes[request.endpoint].withdraw(request):
             self._forget(request)
-        elif callable(request.abort):
+        elif request.abort is not None:
             request.abort()
 
     def _start(self, request: Request) -> None:
@@ -251,7 +252,7 @@ def call_constructor(definition: ServiceDefinition, arguments: Mapping[str, obje
         if parameter.kind is parameter.VAR_POSITIONAL and isinstance(value, tuple):
             positional += value
         elif parameter.kind is parameter.VAR_KEYWORD and isinstance(value, dict):
-            named.update(value)
+            named.update(cast("dict[str, object]", value))
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             positional.append(value)
         else:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from motet.errors import DeadlineExceeded, MotetError, Overloaded, ReplicaDied, ShuttingDown, Unavailable
 from motet.runtime.exchange import Exchange, Link
 from motet.runtime.timeouts import Timeouts
-from motet.wire import failure
 from motet.wire.codec import class_name
-from motet.wire.failure import Failure
+from motet.wire.failure import Failure, record
 
 log = logging.getLogger("motet.router")
 
@@ -80,7 +79,7 @@ class Router:
         if len(links) == 1:
             link = links[0]
         elif links:
-            first, second = random.sample(links, 2)  # noqa: S311  # balancing, not secrecy
+            first, second = random.sample(links, 2)  # balancing, not secrecy
             link = first if first.outstanding <= second.outstanding else second
         elif route.broken is not None or self._closed:
             self.fail(
@@ -123,16 +122,12 @@ class Router:
         if exchange.link is not None:
             exchange.link.credit(exchange, items)
 
-    def refused(self, exchange: Exchange, failure_: Failure) -> bool:
+    def refused(self, exchange: Exchange, failure: Failure) -> bool:
         """Send an exchange that a stopping replica refused to begin to another one; returns whether there was one."""
-        if failure_.kind not in _NEVER_BEGUN or len(failure_.hops) != 1:
+        if failure.kind not in _NEVER_BEGUN or len(failure.hops) != 1:
             return False
         refusing = exchange.link
-        if (
-            refusing is None
-            or failure_.hops[0].replica != refusing.replica
-            or all(x is refusing for x in self.route(exchange.target).links)
-        ):
+        if refusing is None or failure.hops[0].replica != refusing.replica or all(x is refusing for x in self.route(exchange.target).links):
             return False
         self._assign(exchange, without=refusing)
         return True
@@ -158,12 +153,12 @@ class Router:
     def fail(self, exchange: Exchange, error: MotetError) -> None:
         """Answer an exchange with an error of the caller's side."""
         self.finished(exchange)
-        exchange.on_failure(failure.record(error, endpoint=exchange.name, replica=self._owner))
+        exchange.on_failure(record(error, endpoint=exchange.name, replica=self._owner))
 
     def _expire(self, exchange: Exchange) -> None:
         self.cancel(exchange)
         exchange.on_failure(
-            failure.record(
+            record(
                 DeadlineExceeded(
                     "the deadline passed before the call was answered",
                     where=exchange.name,
