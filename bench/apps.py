@@ -1,0 +1,133 @@
+"""The services that are measured, and those that measure calls from within a replica."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+from pydantic import BaseModel
+
+import motet
+
+
+class Item(BaseModel):
+    """A small body with fields of the usual types."""
+
+    name: str
+    count: int
+    price: float
+    tags: list[str]
+    active: bool
+
+
+class Echo(motet.Service):
+    """Answers what it is asked."""
+
+    @motet.endpoint
+    async def echo(self, item: Item) -> Item:
+        """Return the item."""
+        return item
+
+
+class Callee(motet.Service):
+    """Does nothing, in every way."""
+
+    @motet.endpoint
+    async def in_loop(self, x: int) -> int:
+        """Return the argument."""
+        return x
+
+    @motet.endpoint
+    def in_thread(self, x: int) -> int:
+        """Return the argument."""
+        return x
+
+    @motet.endpoint
+    async def size(self, array: np.ndarray) -> int:
+        """Return the number of bytes."""
+        return int(array.nbytes)
+
+    @motet.endpoint
+    async def count(self, items: int) -> AsyncIterator[int]:
+        """Count."""
+        for i in range(items):
+            yield i
+
+    @motet.endpoint
+    def count_in_thread(self, items: int) -> Iterator[int]:
+        """Count."""
+        yield from range(items)
+
+
+class Front(motet.Service):
+    """Measures its calls of another service; all times in seconds."""
+
+    def __init__(self, callee: Callee) -> None:
+        self.callee = callee
+
+    @motet.endpoint
+    async def one_at_a_time(self, calls: int, *, threads: bool) -> float:
+        """Return the median time of a call."""
+        call = self.callee.in_thread if threads else self.callee.in_loop
+        times: list[float] = []
+        for i in range(calls):
+            begun = time.perf_counter()
+            await call(i)
+            times.append(time.perf_counter() - begun)
+        return sorted(times)[calls // 2]
+
+    @motet.endpoint
+    async def many_at_once(self, calls: int, width: int, *, threads: bool) -> float:
+        """Return how many calls end in a second while `width` are under way."""
+        call = self.callee.in_thread if threads else self.callee.in_loop
+
+        async def client() -> None:
+            for i in range(calls // width):
+                await call(i)
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(client() for _ in range(width)))
+        return calls / (time.perf_counter() - begun)
+
+    @motet.endpoint
+    async def array(self, size: int, calls: int) -> float:
+        """Return the median time of a call with an array of `size` bytes."""
+        array = np.zeros(size, dtype=np.uint8)
+        times: list[float] = []
+        for _ in range(calls):
+            begun = time.perf_counter()
+            assert await self.callee.size(array) == size
+            times.append(time.perf_counter() - begun)
+        return sorted(times)[calls // 2]
+
+    @motet.endpoint
+    async def stream(self, items: int, *, threads: bool) -> float:
+        """Return how many items of a stream come in a second."""
+        source = self.callee.count_in_thread if threads else self.callee.count
+        begun = time.perf_counter()
+        got = 0
+        async for _ in source(items):
+            got += 1
+        assert got == items
+        return items / (time.perf_counter() - begun)
+
+
+BATCH, FIXED, EACH = 32, 0.005, 0.0001  # items, s, s
+
+
+class Model(motet.Service):
+    """Takes a while for a batch and a little more for each of its items, as a model does."""
+
+    @motet.batched(max_size=BATCH, max_wait=0.005)
+    def infer(self, items: list[int]) -> list[int]:
+        """Return the items."""
+        time.sleep(FIXED + EACH * len(items))
+        return items
+
+
+echo = Echo.bind()
+counting = Callee.bind()
+front = Front.bind(Callee.bind())
+model = Model.bind()

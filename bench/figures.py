@@ -1,0 +1,105 @@
+"""What is measured: figures with their spread, beside a peer of the same rounds, and the goals they are held against."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much to measure: rounds, and seconds or repetitions in each."""
+
+    quick: bool
+
+    def pick(self, full: int, quick: int) -> int:
+        """Return the count for this effort."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure should reach: of its ratio to the peer, or of itself."""
+
+    bound: float
+    side: Literal["at least", "at most"]
+    of: Literal["ratio", "figure"]
+
+    def met_by(self, figure: Figure) -> bool:
+        """Whether the figure reaches it."""
+        value = figure.ratio if self.of == "ratio" else statistics.median(figure.values)
+        return value >= self.bound if self.side == "at least" else value <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.side == "at least" else "≤"
+        return f"{sign} {self.bound:g} x" if self.of == "ratio" else f"{sign} {number(self.bound)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the tables.
+
+    Attributes:
+        what: is measured.
+        unit: of `values` and `peers`.
+        values: of Motet, one a round.
+        peers: of what ran beside it in the same rounds; empty if nothing did.
+        goal: to be reached; None where there is none.
+    """
+
+    what: str
+    unit: str
+    values: Sequence[float]
+    peers: Sequence[float] = ()
+    goal: Goal | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Median of the ratios to the peer, round by round: what disturbs a round mostly disturbs both."""
+        return statistics.median(v / p for v, p in zip(self.values, self.peers, strict=True)) if self.peers else math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The figures of one measurement.
+
+    Attributes:
+        name: of the measurement.
+        peer: what the peers are, as a column's heading; empty if there are none.
+        figures: the lines.
+    """
+
+    name: str
+    peer: str = ""
+    figures: Sequence[Figure]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the heading and one row for each figure, as text."""
+        has_peers, has_goals = any(f.peers for f in self.figures), any(f.goal for f in self.figures)
+        head = ["", "Motet", *([self.peer, "ratio"] if has_peers else []), *(["goal"] if has_goals else [])]
+        rows = [tuple(head)]
+        for figure in self.figures:
+            row = [f"{figure.what}, {figure.unit}", spread(figure.values)]
+            if has_peers:
+                row += [spread(figure.peers), f"{figure.ratio:.2f}"] if figure.peers else ["", ""]
+            if has_goals:
+                row.append("" if figure.goal is None else f"{figure.goal}: {'met' if figure.goal.met_by(figure) else 'missed'}")
+            rows.append(tuple(row))
+        return rows
+
+
+def number(value: float) -> str:
+    """Return a value with three digits that count."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):,.{max(0, digits)}f}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median, and the least and the greatest value."""
+    middle = number(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
