@@ -255,6 +255,11 @@ class Ref:
         """Return the call's name."""
         return f"<Ref of {self.call.name}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """Explain that a promise has nothing of its value yet."""
+        message = f"{self!r} has no {name!r}: it only stands for the value, to be passed on; await the call to look at it"
+        raise AttributeError(message)
+
     def __reduce__(self) -> str:
         """Refuse: a ref that gets here would leave its process."""
         message = f"{self!r} can't be pickled"

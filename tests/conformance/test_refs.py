@@ -37,6 +37,13 @@ async def test_inside_containers(forwarder):
     assert await forwarder.in_dict(1) == 3
     assert await forwarder.in_tuple(1) == 3
     assert await forwarder.in_model(100_000) == 100_002
+    assert await forwarder.in_dataclass(1) == 3
+
+
+async def test_looking_at_a_ref_says_to_await(forwarder):
+    """Using a ref as if it were its value says what to do."""
+    with pytest.raises(AttributeError, match="await the call"):
+        await forwarder.look_at_ref(3)
 
 
 async def test_by_keyword(forwarder):

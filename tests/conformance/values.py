@@ -1,6 +1,7 @@
 """Services that change, keep and forward values, for the tests of by-value passing and refs."""
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import torch
@@ -15,6 +16,12 @@ class Parcel(BaseModel):
     label: str
     items: list[int] = []
     vector: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class Couple:
+    left: int
+    right: int
 
 
 class Mutator(motet.Service):
@@ -111,6 +118,10 @@ class Sums(motet.Service):
         assert parcel.vector is not None
         return float(parcel.vector.sum()) + sum(parcel.items)
 
+    @motet.endpoint
+    def of_couple(self, couple: Couple) -> int:
+        return couple.left + couple.right
+
     @motet.batched
     def doubled(self, xs: list[int]) -> list[int]:
         return [2 * x for x in xs]
@@ -158,6 +169,14 @@ class Forwarder(motet.Service):
     async def in_model(self, n: int) -> float:
         vector = self.mutator.ones(n)
         return await self.sums.of_parcel(Parcel.model_construct(label="l", items=[self.sums.increment(1).ref], vector=vector.ref))
+
+    @motet.endpoint
+    async def in_dataclass(self, x: int) -> int:
+        return await self.sums.of_couple(Couple(self.sums.increment(x).ref, x))
+
+    @motet.endpoint
+    async def look_at_ref(self, n: int) -> int:
+        return len(self.mutator.ones(n).ref.shape)
 
     @motet.endpoint
     async def by_keyword(self, x: int) -> int:
