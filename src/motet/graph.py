@@ -71,16 +71,32 @@ def map_dependencies(value: object, change: Callable[[Dependency], object]) -> o
     return map_items(value, lambda item: change(item) if isinstance(item, Dependency) else item)
 
 
+def reachable(root: Node) -> list[Node]:
+    """Return the node and all that it depends on, each once; a cycle is no obstacle."""
+    found: dict[int, Node] = {}
+
+    def note(node: Node, _: CallOptions) -> object:
+        if id(node) not in found:
+            found[id(node)] = node
+            for value in node.arguments.values():
+                map_nodes(value, note)
+        return node
+
+    note(root, CallOptions())
+    return list(found.values())
+
+
 class _Compiler:
     """Walks a bound node depth first, merging equal nodes and naming the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Node) -> None:
         self.faults: list[Fault] = []
         self.nodes: dict[str, GraphNode] = {}
         self._by_identity: dict[str, str] = {}
         self._done: dict[int, str] = {}
         self._path: list[Node] = []
         self._explicit: dict[str, str] = {}
+        self._taken = {node.name for node in reachable(root)}
 
     def visit(self, node: Node) -> str:
         if node in self._path:
@@ -148,7 +164,7 @@ class _Compiler:
             return node.name
         base = node.definition.name
         number = 1
-        while (candidate := base if number == 1 else f"{base}-{number}") in self.nodes or candidate in self._explicit:
+        while (candidate := base if number == 1 else f"{base}-{number}") in self.nodes or candidate in self._taken:
             number += 1
         return candidate
 
@@ -168,7 +184,7 @@ def compile_graph(app: object, *, name: str = "default", route: str = "/") -> Gr
     if not isinstance(app, Node):
         found = f"the class {app.__name__}" if isinstance(app, type) else type(app).__name__
         raise UsageError("an app is a bound node", where=user_place(), found=found, instead="app = MyService.bind(...)")
-    compiler = _Compiler()
+    compiler = _Compiler(app)
     root = compiler.visit(app)
     faults = compiler.faults + route_faults(route, app)
     if faults:
