@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from motet.context import Context
-from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ServerStatus, not_acted_on
+from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ServerStatus, not_acted_on, run_preload
 from motet.errors import InvalidOutput, NotFound, StartError, UsageError
 from motet.graph import Dependency, Graph, GraphNode, dependencies_in, map_dependencies
 from motet.runtime.caller import Caller
@@ -81,8 +81,7 @@ class InlineEngine:
             return shared
         address = free_address(node.name, self._replicas)
         arguments = {name: self._argument(node, name, value, graph, addresses) for name, value in node.arguments.items()}
-        if (preload := getattr(node.definition.cls, "preload", None)) is not None:
-            preload(**plain_arguments(node))
+        run_preload(node.definition.cls, node.arguments)
         spec = ReplicaSpec(
             definition=node.definition,
             arguments=arguments,
@@ -196,14 +195,6 @@ def free_address(name: str, taken: dict[str, Replica]) -> str:
     while (candidate := name if number == 1 else f"{name}-{number}") in taken:
         number += 1
     return candidate
-
-
-def plain_arguments(node: GraphNode) -> dict[str, object]:
-    """Return the constructor arguments that `preload` asks for by name; handles don't exist yet when it runs."""
-    import inspect
-
-    wanted = inspect.signature(node.definition.cls.preload).parameters  # type: ignore[attr-defined]
-    return {name: value for name, value in node.arguments.items() if name in wanted and not dependencies_in(value)}
 
 
 class _InlineLink:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
-from motet.graph import Graph, GraphNode
+from motet.graph import Graph, GraphNode, dependencies_in
 from motet.options import Assets, Autoscale, Config, Environment, Image, Resources
 from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
@@ -87,6 +88,16 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """Stop everything; running calls finish within their drain time."""
         ...
+
+
+def run_preload(cls: type, arguments: Mapping[str, object]) -> None:
+    """Run a class's hook `preload`, if it has one, with the constructor arguments that it asks for by name.
+
+    Dependencies aren't among them: no handle exists yet.
+    """
+    if (preload := getattr(cls, "preload", None)) is not None:
+        wanted = inspect.signature(preload).parameters
+        preload(**{name: value for name, value in arguments.items() if name in wanted and not dependencies_in(value)})
 
 
 # What a node may declare, by the name that a notice uses for it.

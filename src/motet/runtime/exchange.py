@@ -100,8 +100,15 @@ class Request:
 class Link(Protocol):
     """A caller's connection to one replica."""
 
-    replica: str
-    outstanding: int
+    @property
+    def replica(self) -> str:
+        """Identity of the replica."""
+        ...
+
+    @property
+    def outstanding(self) -> int:
+        """Exchanges that the replica hasn't answered."""
+        ...
 
     def send(self, exchange: Exchange) -> None:
         """Start an exchange; its callbacks get the answers."""

@@ -197,7 +197,8 @@ def pack_message(message: ControlMessage) -> bytes:
 
 def unpack_message(body: bytes) -> ControlMessage:
     """Return the message of a body without its length."""
-    return _decode(body)
+    message: ControlMessage = _decode(body)
+    return message
 
 
 def message_length(prefix: bytes) -> int:

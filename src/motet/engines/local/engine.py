@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import socket
@@ -127,10 +128,8 @@ class LocalEngine:
         number = next(self._numbers)
         future = self._expect(number)
         self._connection.send(Shutdown(number))
-        try:
+        with contextlib.suppress(StartError):  # it has died already: everything that it had started has, too
             await self._result(future)
-        except StartError:
-            pass  # it has died already: everything that it had started has, too
         self._directory.close()
         self._router.close()
         await self._connection.close()

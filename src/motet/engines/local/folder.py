@@ -98,8 +98,8 @@ def remove_leftovers(base: Path) -> None:
 
 def servers() -> list[tuple[Path, ServerCard]]:
     """Return the folders and cards of this user's living servers."""
-    found: list[tuple[Path, ServerCard]] = []
-    for folder in sorted(base_folder().iterdir()):
-        if (folder / "card.json").exists() and is_alive(folder):
-            found.append((folder, msgspec.json.decode((folder / "card.json").read_bytes(), type=ServerCard)))
-    return found
+    return [
+        (folder, msgspec.json.decode((folder / "card.json").read_bytes(), type=ServerCard))
+        for folder in sorted(base_folder().iterdir())
+        if (folder / "card.json").exists() and is_alive(folder)
+    ]

@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise StartError(
             f"can't listen on {host}:{port}", found=str(error), instead="an address of this machine and a port from 1 to 65535"
         ) from None
-    listening.setblocking(False)
+    listening.setblocking(False)  # noqa: FBT003  # takes no keyword
     return listening
 
 

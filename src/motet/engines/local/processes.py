@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned
 from motet.engines.local.plan import AppPlan, Recipe, environment_for_children
 from motet.errors import StartError
@@ -37,12 +39,12 @@ async def exit_status(pid: int) -> int:
     descriptor = os.pidfd_open(pid)
     ended = loop.create_future()
     try:
-        loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+        loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
         await ended
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    return os.waitpid(pid, 0)[1]
+    return os.waitpid(pid, 0)[1]  # noqa: ASYNC222  # it has ended: this doesn't wait
 
 
 def kill(pid: int, by: signal.Signals = signal.SIGKILL) -> None:
@@ -122,7 +124,7 @@ class Zygote:
         load = self._load
         if load is not None:
             await fresh.load(load.recipe, use_main=load.use_main, classes=load.classes, app=load.app, route=load.route)
-        connection = fresh._connection  # noqa: SLF001  # of this class
+        connection = fresh._connection
         if connection is not None:
             connection.send(_not_forked(message))
         return fresh.pid
@@ -158,8 +160,6 @@ class Zygote:
 
 
 def _not_forked(message: Spawn) -> Spawn:
-    import msgspec
-
     return msgspec.structs.replace(message, fork=False)
 
 

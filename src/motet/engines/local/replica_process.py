@@ -89,7 +89,7 @@ async def _main(message: Spawn) -> int:
     listening = asyncio.create_task(host.listen_to_supervisor())
     try:
         await host.start()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever the constructor raises
         connection.send(Failed(failure.record(error, endpoint=f"{message.address}.__init__", replica=message.identity)))
         await connection.close()
         return 1
@@ -118,7 +118,7 @@ class _Host:
         arguments = {name: map_dependencies(value, self._handle) for name, value in node_arguments(message.node).items()}
         config = message.node.options
         os.environ.update(config.environment.env)
-        Path(message.data).mkdir(parents=True, exist_ok=True)
+        Path(message.data).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # nothing is served yet
         context = Context(
             app=message.app,
             service=message.node.name,

@@ -76,7 +76,7 @@ class Slot:
     """The replicas of one node of a server."""
 
     def __init__(
-        self, address: str, app: str, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec], surroundings: Surroundings
+        self, address: str, app: str, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec], *, surroundings: Surroundings
     ) -> None:
         self.address = address
         self.app = app

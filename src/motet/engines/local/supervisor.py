@@ -8,8 +8,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from motet.engines.interface import AppStatus, ServerStatus
 from motet.engines.local.control import (
@@ -191,7 +192,7 @@ class Supervisor:
             report=self._report,
             changed=self._tell_gateway,
         )
-        slot = Slot(address, app.plan.name, node, zygote, self._handles(app, node, app.addresses), around)
+        slot = Slot(address, app.plan.name, node, zygote, self._handles(app, node, app.addresses), surroundings=around)
         self._slots[address] = slot
         return slot
 
@@ -367,8 +368,8 @@ class Supervisor:
         self._zygotes[message.recipe] = zygote
         return zygote
 
-    def _keep(self, coroutine: object) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

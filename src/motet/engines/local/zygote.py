@@ -14,9 +14,11 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from motet import schema
+from motet.engines.interface import run_preload
 from motet.engines.local.control import (
     PREFIX_SIZE,
     ControlMessage,
@@ -33,7 +35,7 @@ from motet.engines.local.linux import die_with_parent, fork_hazard
 from motet.engines.local.plan import AppPlan, plan_graph
 from motet.engines.local.replica_process import node_arguments, node_class, run_replica
 from motet.errors import TargetError
-from motet.graph import compile_graph, dependencies_in
+from motet.graph import compile_graph
 from motet.identity import is_users_file
 from motet.service import definition_of
 from motet.targets import load_script, load_target
@@ -124,7 +126,7 @@ class _Zygote:
         try:
             pid = self._fork_twice(message)
         except OSError as error:  # no memory, no descriptors, or too many processes: this one may still recover
-            print(f"{message.identity} couldn't be forked: {error}", file=sys.stderr)
+            print(f"{message.identity} couldn't be forked: {error}", file=sys.stderr)  # noqa: T201  # no log is set up in this process
             pid = 0
         self._send(Spawned(identity=message.identity, pid=pid))
 
@@ -167,15 +169,8 @@ def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
 
 def preload(message: Spawn) -> None:
     """Run the class's `preload` with the constructor arguments that it asks for; an error shows again in the constructor's replica."""
-    import inspect
-    import traceback
-
     try:
-        cls = node_class(message.node)
-        hook = cls.preload  # type: ignore[attr-defined]
-        wanted = inspect.signature(hook).parameters
-        arguments = node_arguments(message.node)
-        hook(**{name: value for name, value in arguments.items() if name in wanted and not dependencies_in(value)})
+        run_preload(node_class(message.node), node_arguments(message.node))
     except Exception:  # noqa: BLE001  # the replica constructs without what was preloaded, or fails with its own error
         traceback.print_exc()
     _single_thread()
@@ -195,9 +190,6 @@ def _find(name: str) -> type:
 
 def _warm_up(plan: AppPlan | None) -> None:
     """Build validators before the fork, so that each replica has them."""
-    import asyncio  # noqa: F401
-    import uvloop  # noqa: F401
-
     for node in plan.nodes if plan is not None else ():
         if node.cls_by_value is None:
             definition = definition_of(codec.load_class(node.cls))
