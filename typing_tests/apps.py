@@ -28,7 +28,28 @@ def by_hand(app: Search) -> None:
     running = motet.run(app)
     assert_type(running.start(), Search)
     running.stop()
-    motet.delete("search")
-    motet.delete()
-    for server in motet.status():
+    motet.delete("search").result()
+    for server in motet.status().result():
         assert_type(server.engine, str)
+
+
+async def by_hand_async(app: Search) -> None:
+    search = await motet.run(app)
+    assert_type(search, Search)
+    assert_type(await motet.delete(), None)
+    for server in await motet.status():
+        assert_type(server.engine, str)
+
+
+def connected() -> None:
+    assert_type(motet.connect("http://127.0.0.1:8000", Search), motet.Connected[Search])
+    with motet.connect("http://127.0.0.1:8000/search", Search, api_key="secret") as search:
+        assert_type(search, Search)
+        assert_type(search.ask(Question(text="x")).result(), Found)
+    assert_type(motet.connect("http://127.0.0.1:8000", Kinds).start().plain(1).result(), int)
+
+
+async def connected_async() -> None:
+    async with motet.connect("http://127.0.0.1:8000", Search) as search:
+        assert_type(await search.ask(Question(text="x")), Found)
+    assert_type(await motet.connect("http://127.0.0.1:8000", Search), Search)

@@ -109,10 +109,6 @@ class Relay(motet.Service):
         yield from self.kinds.iterate(n)
 
     @motet.endpoint
-    def relayed_whole(self, n: int) -> AsyncIterator[int]:
-        return self.kinds.iterate(n)
-
-    @motet.endpoint
     async def own(self, n: int) -> int:
         return await self.counted(n) + sum([number async for number in self.relayed(n)])
 
@@ -124,7 +120,6 @@ class Relay(motet.Service):
 def relays(relay: Relay) -> None:
     assert_type(relay.relayed(1), motet.Stream[int])
     assert_type(relay.relayed_sync(1), motet.Stream[int])
-    assert_type(relay.relayed_whole(1), motet.Stream[int])
     assert_type(relay.own(1), motet.Call[int])
 
 

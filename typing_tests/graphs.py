@@ -70,5 +70,5 @@ class FakeDetector(motet.Service):
 
 app = Search.bind(detector, Batches.bind(), Index.bind("faq.jsonl"))
 assert_type(motet.replace(app, Detector, Detector.bind([])), Search)
-assert_type(motet.replace(app, Kinds, More.bind()), Search)
+assert_type(motet.replace(app, Batches, Batches.bind()), Search)
 assert_type(motet.replace(app, Detector, FakeDetector.bind()), Search)

@@ -229,6 +229,13 @@ with motet.run(app) as running:
     running.ask("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     _answer: str = running.ask(Question(text="x")).result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 _handle: Kinds = motet.run(app).start()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+motet.connect("http://127.0.0.1:8000", app)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+motet.connect("http://127.0.0.1:8000")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+motet.connect("http://127.0.0.1:8000", Search, timeout=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+with motet.connect("http://127.0.0.1:8000", Search) as connected:
+    connected.ask("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+for _server in motet.status():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+    pass
 
 
 async def running_async() -> None:
