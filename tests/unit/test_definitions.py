@@ -295,7 +295,7 @@ def test_config_that_is_none():
 
     def define():
         class Bad(motet.Service):
-            config = {"cpus": 1}  # type: ignore[assignment]
+            config = ()  # type: ignore[assignment]
 
             @motet.endpoint
             def f(self) -> int:

@@ -34,7 +34,7 @@ class Docs(motet.Service):
         return "m"
 
 
-class Callable_(motet.Service):
+class Called(motet.Service):
     @motet.endpoint
     def __call__(self) -> str:
         return "c"
@@ -136,7 +136,7 @@ def test_reserved_endpoint_paths():
 
 def test_paths():
     """Endpoints are under the route, `__call__` is the route itself."""
-    definition = compile_graph(Callable_.bind()).nodes["Callable_"].definition
+    definition = compile_graph(Called.bind()).nodes["Called"].definition
     assert endpoint_paths("/", definition) == {"__call__": "/", "other": "/other"}
     assert endpoint_paths("/a", definition) == {"__call__": "/a", "other": "/a/other"}
 
