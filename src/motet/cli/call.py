@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def _route(server: Server) -> str:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def _explained(url: str) -> Generator[None]:
     """Turn what may go wrong on the way into errors that one can act on."""
     try:
         yield

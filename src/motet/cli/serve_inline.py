@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from motet.cli.limits import allow_many_descriptors
+from motet.cli.registered import registered
 from motet.cli.serving import Screen, ServeOptions, StopSignals
 from motet.engines.inline import InlineEngine
 from motet.engines.local.listening import listen, url_of
@@ -13,7 +14,7 @@ from motet.errors import UsageError
 from motet.gateway.auth import check_bind
 from motet.gateway.routes import app_routes
 from motet.gateway.server import Gateway
-from motet.graph import compile_graph
+from motet.graph import Graph, compile_graph
 from motet.targets import load_target
 
 NOTE = "Everything runs in this process: a breakpoint() in a service stops here. Requests keep their time limits meanwhile."
@@ -30,23 +31,24 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     allow_many_descriptors()
     check_bind(options.host, options.api_keys)
     listening = listen(options.host, options.port)
+    url = url_of(listening)
     screen.loading()
     graph = compile_graph(load_target(options.target), name=options.name, route=options.route)
     plan = plan_graph(graph)
     screen.starting(plan)
-    signals = StopSignals()
     engine = InlineEngine()
     await engine.start()
     spec = await engine.deploy(graph)
     gateway = Gateway(engine.caller.router, api_keys=options.api_keys)
     gateway.set_apps([app_routes(graph, {graph.root: spec.address})])
     await gateway.serve(listening)
-    screen.ready(plan, url_of(listening), NOTE)
-    await signals.first_or()
-    screen.stopping(sum(replica.busy for app in (await engine.status()).apps for node in app.nodes for replica in node.replicas))
-    drain = max(node.config.drain for node in graph.nodes.values())
-    stopping = asyncio.create_task(_stop(gateway, engine, drain))
-    await signals.second_or(stopping)
+    signals = StopSignals()
+    async with registered(engine, target=options.target, url=url):
+        screen.ready(plan, url, NOTE)
+        await signals.first_or()
+        screen.stopping(await _running(engine, graph.root))
+        stopping = asyncio.create_task(_stop(gateway, engine, graph))
+        await signals.second_or(stopping)
     if not stopping.done():
         screen.ending_at_once()
         return signals.exit_code
@@ -54,6 +56,12 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     return 0
 
 
-async def _stop(gateway: Gateway, engine: InlineEngine, drain: float) -> None:
-    await gateway.drain(drain)
+async def _running(engine: InlineEngine, root: str) -> int:
+    """Return how many calls the root has."""
+    nodes = [node for app in (await engine.status()).apps for node in app.nodes]
+    return sum(replica.busy for node in nodes if node.name == root for replica in node.replicas)
+
+
+async def _stop(gateway: Gateway, engine: InlineEngine, graph: Graph) -> None:
+    await gateway.drain(max(node.config.drain for node in graph.nodes.values()))
     await engine.stop()

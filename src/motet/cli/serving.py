@@ -52,7 +52,7 @@ class StopSignals:
         if not self.first.is_set():
             self.number, self._taken = number, now
             self.first.set()
-        elif now - self._taken > SAME_PRESS:
+        elif number != self.number or now - self._taken > SAME_PRESS:
             self.second.set()
 
     @property
