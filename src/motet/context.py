@@ -11,10 +11,17 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from motet.calls import Pending
+
+class Unfinished(Protocol):
+    """What a scope knows of a call or stream that was made in it."""
+
+    name: str
+
+    def cancel(self) -> bool:
+        """Stop it; returns False if it had ended already."""
+        ...
 
 
 class Scope:
@@ -31,18 +38,18 @@ class Scope:
         self.trace = trace
         self.loop = loop  # of the replica: threads that run sync endpoints make their calls there
         self.deadline = deadline  # time.monotonic() seconds; inf means none
-        self.calls: set[Pending] = set()
-        self.streams: weakref.WeakSet[Pending] | None = None
+        self.calls: set[Unfinished] = set()
+        self.streams: weakref.WeakSet[Unfinished] | None = None
         self.open = True
         self.failed = False
 
-    def add_stream(self, stream: Pending) -> None:
+    def add_stream(self, stream: Unfinished) -> None:
         """Register a stream, without keeping one alive that nobody reads any more: its producer's slot is free at once."""
         if self.streams is None:
             self.streams = weakref.WeakSet()
         self.streams.add(stream)
 
-    def running(self) -> list[Pending]:
+    def running(self) -> list[Unfinished]:
         """Return the calls and streams that haven't ended."""
         return [*self.calls, *(self.streams or ())]
 
