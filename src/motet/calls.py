@@ -339,7 +339,7 @@ class Stream(Pending, AsyncIterator[T]):
             self._consume()
         return cast("T", item if self._decode is None else self._decode(item))
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  # asyncio passes a message
         """Stop the producer; items that wait here are dropped."""
         if self._end is not None:
             return False

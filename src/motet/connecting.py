@@ -177,7 +177,7 @@ class RemoteHandle:
             value = response.content if schema.returns is bytes else schema.result.validate_json(response.content)
         except asyncio.CancelledError:
             post(call.home, call.set_error, CallCancelled(f"{call.name} was cancelled: the connection was closed"))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
             post(call.home, call.set_error, _translated(error, url))
         else:
             post(call.home, call.set_value, value)
@@ -188,7 +188,7 @@ class RemoteHandle:
         try:
             async with self._client.stream("POST", url, content=body, headers=self._headers(schema, stream=True)) as response:
                 if response.is_error:
-                    raise error_of(response.status_code, await response.aread(), url)  # noqa: TRY301
+                    raise error_of(response.status_code, await response.aread(), url)  # noqa: TRY301  # told below with the others
                 source = response.aiter_bytes() if schema.returns is bytes else _events(response.aiter_bytes(), schema, url)
                 async for item in source:
                     post(stream.home, stream.push, item)
@@ -196,7 +196,7 @@ class RemoteHandle:
                     taken.clear()
         except asyncio.CancelledError:
             post(stream.home, stream.finish, CallCancelled(f"{stream.name} was cancelled: the connection was closed"))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
             post(stream.home, stream.finish, _translated(error, url))
         else:
             post(stream.home, stream.finish)
@@ -260,7 +260,7 @@ def error_of(status: int, body: bytes, url: str) -> MotetError:
 
 
 def _translated(error: Exception, url: str) -> Exception:
-    import httpx  # noqa: PLC0415
+    import httpx  # noqa: PLC0415  # as above
 
     if isinstance(error, httpx.HTTPError):
         return Unavailable(f"{url} can't be reached: {type(error).__name__}: {error}", where=url, instead="`motet ps` shows what runs")

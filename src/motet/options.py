@@ -125,7 +125,7 @@ class Autoscale(Options):
 
     else:
 
-        def __init__(self, min: int = 1, max: int = 1, **values: Any) -> None:  # noqa: A002
+        def __init__(self, min: int = 1, max: int = 1, **values: Any) -> None:  # noqa: A002  # the same
             super().__init__(min=min, max=max, **values)
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def single_result(results: object, *, name: str) -> object:
 def _settle(call: Call[Any], outcome: object, *, batched: bool) -> None:
     try:
         call.set_value(single_result(outcome, name=call.name) if batched else outcome)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  # as above
         call.set_error(error)
 
 
@@ -110,7 +110,7 @@ class OwnStream(Stream[T]):
                     return
         yield from self._source
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  # asyncio passes a message
         """Close the generator."""
         if not isinstance(self._source, AsyncGenerator):
             self._source.close()

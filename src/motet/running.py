@@ -77,7 +77,7 @@ def make_engine(name: str, port: int | None) -> Engine:
             raise UsageError("the inline engine serves no HTTP", found=f"port={port}", instead="engine='local'")
         return InlineEngine()
     if name == "local":
-        from motet.engines.local.engine import LocalEngine  # noqa: PLC0415
+        from motet.engines.local.engine import LocalEngine  # noqa: PLC0415  # the same
 
         return LocalEngine(port=port)
     raise UsageError("there is no such engine", found=repr(name), instead="'inline' or 'local'")

@@ -130,7 +130,7 @@ def item_annotation(endpoint: EndpointDefinition, annotation: Any) -> Any:
         inner = (get_args(annotation) or (Any,))[0]
         if get_origin(inner) in (Union, types.UnionType):
             kept = tuple(a for a in get_args(inner) if getattr(a, "__name__", "") != "Failed")
-            return Union[kept] if kept else Any  # noqa: UP007
+            return Union[kept] if kept else Any  # noqa: UP007  # built at run time
         return inner
     return annotation
 

@@ -109,7 +109,7 @@ class Gate:
                 self._count += len(data)
         return self._count
 
-    async def until_reached(self, times: int = 1, *, timeout: float = PATIENCE) -> None:  # noqa: ASYNC109
+    async def until_reached(self, times: int = 1, *, timeout: float = PATIENCE) -> None:  # noqa: ASYNC109  # fails in its own words
         """Wait until the gate has been reached so often, counted from its making.
 
         Raises:
@@ -164,7 +164,7 @@ class Gate:
         return f"<Gate {self.name}>"
 
 
-async def _until_readable(end: int, timeout: float, what: str) -> None:  # noqa: ASYNC109
+async def _until_readable(end: int, timeout: float, what: str) -> None:  # noqa: ASYNC109  # fails in its own words
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(end, readable.set)

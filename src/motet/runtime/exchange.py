@@ -160,7 +160,7 @@ class Exchange:
         target: str,
         endpoint: str,
         body: Payload,
-        format: Format,  # noqa: A002
+        format: Format,  # noqa: A002  # the word for it
         deadline: float,
         request_id: str,
         trace: str | None,

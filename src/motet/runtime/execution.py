@@ -165,7 +165,7 @@ class Runner:
             scope.failed = True
             if not request.cancelled:
                 self.fail(request, _as_cancelled(error, self.where))
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
             self.fail(request, error)
         finally:
             if source is not None:
@@ -215,7 +215,7 @@ class Runner:
                 if sent == 0:
                     post(request.reply.begin, media)
                 post(_send_end, request)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
             post(self.fail, request, error)
         finally:
@@ -254,7 +254,7 @@ class Runner:
             if accepted:
                 try:
                     results = await self._function(self._instance, items)
-                except (Exception, SystemExit) as error:  # noqa: BLE001
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
                     results = error
                 for answer in self._batch_answers(accepted, results):
                     answer()
@@ -274,7 +274,7 @@ class Runner:
             if accepted:
                 try:
                     results = self._function(self._instance, items)
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:  # noqa: BLE001  # it belongs to the caller
                     results = error
                 answers = self._batch_answers(accepted, results)
         finally:
@@ -295,7 +295,7 @@ class Runner:
             try:
                 items += formats.arguments(self.schema, request, where=self.where).values()
                 accepted.append(request)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # it belongs to the caller
                 if later:
                     self._loop.call_soon_threadsafe(self.fail, request, error)
                 else:

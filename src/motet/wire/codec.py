@@ -217,7 +217,7 @@ def _library_writer(kind: type) -> Callable[[_Writer, Any], Any] | None:
     if numpy is not None and issubclass(kind, numpy.ndarray):
         writer = _Writer.array
     elif numpy is not None and issubclass(kind, numpy.generic):
-        writer = lambda w, v: w.ext(_SCALAR, ["numpy", _dtype_text(v.dtype), v.tobytes()]) if not v.dtype.hasobject else None  # noqa: E731
+        writer = lambda w, v: w.ext(_SCALAR, ["numpy", _dtype_text(v.dtype), v.tobytes()]) if not v.dtype.hasobject else None  # noqa: E731  # short, and one of five cases
     elif torch is not None and issubclass(kind, getattr(torch, "Tensor", ())):
         writer = _Writer.tensor
     elif pil is not None and issubclass(kind, pil.Image):
@@ -318,8 +318,8 @@ class _Reader:
         if issubclass(kind, BaseModel):
             object.__setattr__(value, "__dict__", state[1])
             object.__setattr__(value, "__pydantic_fields_set__", set(state[2]))
-            object.__setattr__(value, "__pydantic_extra__", state[3] if len(state) > 3 else None)  # noqa: PLR2004
-            object.__setattr__(value, "__pydantic_private__", state[4] if len(state) > 3 else None)  # noqa: PLR2004
+            object.__setattr__(value, "__pydantic_extra__", state[3] if len(state) > 3 else None)  # noqa: PLR2004  # the second half of the state is optional
+            object.__setattr__(value, "__pydantic_private__", state[4] if len(state) > 3 else None)  # noqa: PLR2004  # the second half of the state is optional
             return value
         for name, item in state[1].items():
             object.__setattr__(value, name, item)

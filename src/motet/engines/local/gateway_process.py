@@ -41,7 +41,7 @@ async def _main(listening: socket.socket, control: str, identity: str, keys: lis
     serves = False
     tasks: set[asyncio.Task[None]] = set()
 
-    async def drain(timeout: float) -> None:  # noqa: ASYNC109
+    async def drain(timeout: float) -> None:  # noqa: ASYNC109  # a limit that it keeps by itself
         await gateway.drain(timeout)
         connection.send(Drained())
 

@@ -94,7 +94,7 @@ class GatewayKeeper:
             if self._connection is not None:
                 self._connection.send(apps)
 
-    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109  # a limit that it keeps by itself
         """Have it finish what it has and take nothing new."""
         self._stopping = True
         if self._connection is not None:

@@ -175,7 +175,7 @@ class _Host:
             self._server.close()
         await self._replica.stop()
 
-    async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109
+    async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109  # a limit that it keeps by itself
         if self._replica is not None:
             await self._replica.drain(timeout)
         self._connection.send(Drained())
