@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned
+from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop
 from motet.engines.local.plan import AppPlan, Recipe, environment_for_children
 from motet.errors import StartError
 from motet.wire import failure
@@ -113,17 +113,34 @@ class Zygote:
         if self.hazard is not None:
             return await self._become(message)
         answer = await self._ask(message)
+        if answer is None and await self._revive():
+            answer = await self._ask(message)
         if not isinstance(answer, Spawned) or answer.pid == 0:
             text = f"{message.identity} couldn't be forked"
             raise StartError(text, instead="the zygote died or no process could be made; see the output above and `ulimit -u`")
         return answer.pid
 
+    async def _revive(self) -> bool:
+        """Start the process anew after something killed it, with the code as it is now; returns whether that went well."""
+        async with self._lock:
+            load, connection = self._load, self._connection
+            if load is None or connection is None:  # it was closed on purpose
+                return False
+            await connection.close()
+            await self._reap()
+            await self.start()
+            return isinstance(await self._exchange(load), Loaded)
+
     async def _become(self, message: Spawn) -> int:
         fresh = Zygote(self._folder)
         await fresh.start()
         load = self._load
-        if load is not None:
-            await fresh.load(load.recipe, use_main=load.use_main, classes=load.classes, app=load.app, route=load.route)
+        try:
+            if load is not None:
+                await fresh.load(load.recipe, use_main=load.use_main, classes=load.classes, app=load.app, route=load.route)
+        except BaseException:
+            await fresh.kill()
+            raise
         connection = fresh._connection
         if connection is not None:
             connection.send(_not_forked(message))
@@ -131,16 +148,20 @@ class Zygote:
 
     async def _ask(self, message: Load | Spawn) -> object:
         async with self._lock:
-            if self._connection is None:
-                return None
-            self._connection.send(message)
-            return await self._connection.receive()
+            return await self._exchange(message)
+
+    async def _exchange(self, message: Load | Spawn) -> object:
+        if self._connection is None:
+            return None
+        self._connection.send(message)
+        return await self._connection.receive()
 
     async def close(self) -> None:
         """End the process; replicas that it forked live on."""
         async with self._lock:  # a replica that is being forked is told of first
             connection, self._connection = self._connection, None
         if connection is not None:
+            connection.send(Stop())  # else it takes the end of the connection for that of the supervisor
             await connection.close()
         await self._reap()
 

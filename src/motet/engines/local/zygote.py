@@ -27,6 +27,7 @@ from motet.engines.local.control import (
     LoadFailed,
     Spawn,
     Spawned,
+    Stop,
     message_length,
     pack_message,
     unpack_message,
@@ -41,9 +42,11 @@ from motet.service import definition_of
 from motet.targets import load_script, load_target
 from motet.wire import codec, failure
 
+ORPHAN_WAIT = 5.0  # s
+
 
 def main() -> None:
-    """Serve the supervisor until it closes the socket; the arguments are its descriptor and the runtime folder."""
+    """Serve the supervisor until it says stop, or dies; the arguments are the descriptor of its socket and the runtime folder."""
     supervisor = os.getppid()
     folder = Path(sys.argv[2])
 
@@ -68,7 +71,12 @@ def main() -> None:
             if message.node.preloads:
                 preload(message)
             run_replica(message)
-    orphaned()
+        elif isinstance(message, Stop):
+            return
+    deadline = time.monotonic() + ORPHAN_WAIT
+    while time.monotonic() < deadline:  # its end of the socket is closed a moment before it counts as dead
+        orphaned()
+        time.sleep(0.001)
 
 
 def _receive(connection: socket.socket) -> ControlMessage | None:
