@@ -71,10 +71,9 @@ class Reloader:
             self._screen.problem(error)
             self._screen.progress("not reloaded: the old version goes on serving")
             return
-        old, self._zygote = self._zygote, zygote
+        self._zygote = zygote
         self._suspects = set()
-        if not self._supervisor.uses(old):
-            await old.close()
+        await self._supervisor.close_unused_zygotes()
         self._screen.progress(f"reloaded: {', '.join(names)} restarted" if names else "reloaded: no service has changed")
 
 

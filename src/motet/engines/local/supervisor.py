@@ -8,35 +8,21 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from motet.engines.interface import AppStatus, ServerStatus
-from motet.engines.local.control import (
-    Answer,
-    AskStatus,
-    Busy,
-    ControlConnection,
-    Delete,
-    Deploy,
-    Drained,
-    Failed,
-    Hello,
-    Ready,
-    Routed,
-    Shutdown,
-)
+from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import GatewayKeeper
 from motet.engines.local.linux import adopt_orphans
-from motet.engines.local.plan import AppPlan, NodePlan, Recipe, plan_handle
+from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.processes import Zygote
-from motet.engines.local.slots import ReplicaRecord, Slot, Surroundings
+from motet.engines.local.reception import Reception
+from motet.engines.local.slots import Slot, Surroundings
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
 from motet.gateway.routes import AppRoutes, EndpointRoute
 from motet.runtime.plans import HandleSpec
-from motet.wire import failure
 
 log = logging.getLogger("motet.supervisor")
 
@@ -87,17 +73,17 @@ class Supervisor:
         self.target = target
         self.url = url
         self.apps: dict[str, App] = {}
+        self.report = report
+        self.reception = Reception(self)
         self._slots: dict[str, Slot] = {}
-        self._report = report
-        self._callers: set[ControlConnection] = set()
-        self._zygotes: dict[Recipe, Zygote] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._zygotes: set[Zygote] = set()  # all that were started
+        self._deployed_from: set[Zygote] = set()
         self._numbers = 0
         self._stopping = False
         self._started = time.time()
         self._listening = listening
         self._api_keys = api_keys
-        self._gateway: GatewayKeeper | None = None
+        self.gateway: GatewayKeeper | None = None
         self._server: asyncio.Server | None = None
         self.ended = asyncio.Event()
 
@@ -105,17 +91,25 @@ class Supervisor:
         """Open the control socket and start the gateway."""
         adopt_orphans()
         self.folder = RuntimeFolder()
-        self._server = await asyncio.start_unix_server(self._accept, str(self.folder.control), limit=2**20)
+        self._server = await asyncio.start_unix_server(self.reception.accept, str(self.folder.control), limit=2**20)
         self.folder.write_card(ServerCard(pid=os.getpid(), target=self.target, url=self.url, started=self._started))
         if self._listening is not None:
-            self._gateway = GatewayKeeper(self._listening, self.folder.control, api_keys=self._api_keys, report=self._report)
-            self._gateway.start()
+            self.gateway = GatewayKeeper(self._listening, self.folder.control, api_keys=self._api_keys, report=self.report)
+            self.gateway.start()
 
     async def new_zygote(self) -> Zygote:
         """Start a zygote; it removes the runtime folder should this process be killed."""
         zygote = Zygote(self.folder.path)
+        self._zygotes.add(zygote)
         await zygote.start()
         return zygote
+
+    async def close_unused_zygotes(self) -> None:
+        """End the zygotes that something was deployed from and that no replica would be started from any more."""
+        unused = self._deployed_from - {slot.zygote for slot in self._slots.values()}
+        self._deployed_from -= unused
+        self._zygotes -= unused
+        await asyncio.gather(*(zygote.close() for zygote in unused))
 
     async def gateway_ready(self) -> None:
         """Wait until the gateway answers.
@@ -123,10 +117,10 @@ class Supervisor:
         Raises:
             StartError: it doesn't come up.
         """
-        if self._gateway is not None:
+        if self.gateway is not None:
             try:
                 async with asyncio.timeout(GATEWAY_WAIT):
-                    await self._gateway.ready.wait()
+                    await self.gateway.ready.wait()
             except TimeoutError:
                 raise StartError(
                     "the gateway doesn't come up", found=f"not ready after {GATEWAY_WAIT:g} s", instead="see its output above"
@@ -141,12 +135,13 @@ class Supervisor:
             StartError: a service couldn't be started; nothing of the app is left running.
         """
         self._check_new(plan)
+        self._deployed_from.add(zygote)
         app = App(plan, {})
         self.apps[plan.name] = app
         if zygote.hazard is not None:
-            self._report(f"replicas are started by spawning, not forking, since {zygote.hazard}")
+            self.report(f"replicas are started by spawning, not forking, since {zygote.hazard}")
         for notice in plan.notices:
-            self._report(f"declared, checked, and not yet acted on: {notice}")
+            self.report(f"declared, checked, and not yet acted on: {notice}")
         started = [self._place(app, node, zygote) for node in plan.nodes]
         self._tell_gateway()
         try:
@@ -189,7 +184,7 @@ class Supervisor:
             control=self.folder.control,
             next_number=self._next_number,
             publish=self._publish,
-            report=self._report,
+            report=self.report,
             changed=self._tell_gateway,
         )
         slot = Slot(address, app.plan.name, node, zygote, self._handles(app, node, app.addresses), surroundings=around)
@@ -208,6 +203,7 @@ class Supervisor:
         Raises:
             StartError: the new version of a node can't be started; the old version of the app runs on.
         """
+        self._deployed_from.add(zygote)
         old, app = self.apps[plan.name], App(plan, {})
         kept: list[tuple[Slot, NodePlan]] = []
         changed: dict[str, Slot] = {}
@@ -243,10 +239,6 @@ class Supervisor:
             await self._leave(address, plan.name)
         return [*changed, *added]
 
-    def uses(self, zygote: Zygote) -> bool:
-        """Whether replicas would be started from this zygote."""
-        return any(slot.zygote is zygote for slot in self._slots.values())
-
     async def delete(self, name: str) -> None:
         """Stop an app, callers before the services that they call; services that other apps use run on."""
         if name not in self.apps:
@@ -265,6 +257,10 @@ class Supervisor:
             await slot.delete("it was deleted")
             self._slots.pop(address, None)
 
+    def slots(self) -> list[Slot]:
+        """Return all slots."""
+        return list(self._slots.values())
+
     # -- telling callers -------------------------------------------------------------------------------------------
 
     def _next_number(self) -> int:
@@ -272,106 +268,18 @@ class Supervisor:
         return self._numbers
 
     def _publish(self, routed: Routed) -> None:
-        for connection in self._callers:
-            connection.send(routed)
+        self.reception.publish(routed)
         self._tell_gateway()
 
     def _tell_gateway(self) -> None:
-        if self._gateway is not None:
+        if self.gateway is not None:
             waiting = {
                 address: self._slots[address].problem or "it has no replica yet"
                 for app in self.apps.values()
                 for address in app.addresses.values()
                 if address in self._slots and not self._slots[address].ready
             }
-            self._gateway.tell(tuple(app.routes() for app in self.apps.values() if app.plan.root in app.addresses), waiting)
-
-    # -- connections -----------------------------------------------------------------------------------------------
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = ControlConnection(reader, writer)
-        hello = await connection.receive() if connection.is_own else None
-        if isinstance(hello, Hello):
-            await self.attend(connection, hello)
-        await connection.close()
-
-    async def attend(self, connection: ControlConnection, hello: Hello) -> None:
-        """Serve a connection until it ends."""
-        slot_and_record = self._find(hello.identity) if hello.role == "replica" else None
-        if hello.role != "visitor":
-            self._callers.add(connection)
-            for slot in self._slots.values():
-                connection.send(slot.routed())
-        if hello.role == "gateway" and self._gateway is not None:
-            self._gateway.connected(hello, connection)
-        if slot_and_record is not None:
-            slot_and_record[1].connection = connection
-        try:
-            async for message in connection:
-                if slot_and_record is not None:
-                    self._hear_replica(*slot_and_record, message)
-                elif hello.role == "gateway" and self._gateway is not None:
-                    self._gateway.hear(hello, message)
-                else:
-                    self._keep(self._serve_client(connection, message))
-        finally:
-            self._callers.discard(connection)
-
-    def _find(self, identity: str) -> tuple[Slot, ReplicaRecord] | None:
-        for slot in self._slots.values():
-            if (record := slot.record(identity)) is not None:
-                return slot, record
-        return None
-
-    def _hear_replica(self, slot: Slot, record: ReplicaRecord, message: object) -> None:
-        if isinstance(message, Ready) and record.lifecycle.allows("started"):
-            slot.on_ready(record)
-            self._report(f"{record.identity} ready in {time.monotonic() - record.begun:.2f} s (pid {record.pid})")
-        elif isinstance(message, Failed):
-            record.failure = message.failure
-        elif isinstance(message, Busy):
-            record.busy = message.count
-            record.counted.set()
-        elif isinstance(message, Drained):
-            record.drained.set()
-
-    async def _serve_client(self, connection: ControlConnection, message: object) -> None:
-        number = getattr(message, "number", 0)
-        try:
-            if isinstance(message, Deploy):
-                zygote = await self._zygote_for(message)
-                connection.send(Answer(number, handle=await self.deploy(message.plan, zygote)))
-            elif isinstance(message, Delete):
-                await self.delete(message.app)
-                connection.send(Answer(number))
-            elif isinstance(message, AskStatus):
-                await self.count_calls()
-                connection.send(Answer(number, status=self.status()))
-            elif isinstance(message, Shutdown):
-                await self.stop()
-                connection.send(Answer(number))
-        except Exception as error:  # noqa: BLE001  # it is the client's to see
-            connection.send(Answer(number, failure=failure.record(error, endpoint="deploy", replica="supervisor")))
-
-    async def _zygote_for(self, message: Deploy) -> Zygote:
-        """Return a zygote with the client's code: a new one for each deployment, since the code may have changed in between."""
-        old = self._zygotes.pop(message.recipe, None)
-        zygote = await self.new_zygote()
-        try:
-            classes = tuple(dict.fromkeys(node.cls for node in message.plan.nodes if node.cls_by_value is None))
-            await zygote.load(message.recipe, use_main=message.plan.uses_main, classes=classes)
-        except BaseException:
-            await zygote.close()
-            raise
-        if old is not None and not self.uses(old):
-            await old.close()
-        self._zygotes[message.recipe] = zygote
-        return zygote
-
-    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self.gateway.tell(tuple(app.routes() for app in self.apps.values() if app.plan.root in app.addresses), waiting)
 
     # -- the whole -------------------------------------------------------------------------------------------------
 
@@ -401,7 +309,7 @@ class Supervisor:
             url=self.url,
             apps=apps,
             started=self._started,
-            gateways=self._gateway.pids if self._gateway is not None else (),
+            gateways=self.gateway.pids if self.gateway is not None else (),
         )
 
     def _state(self, app: App) -> str:
@@ -415,17 +323,16 @@ class Supervisor:
             return
         self._stopping = True
         drain = max((slot.config.drain for slot in self._slots.values()), default=0.0)
-        if self._gateway is not None:
-            await self._gateway.drain(drain)
+        if self.gateway is not None:
+            await self.gateway.drain(drain)
         for name in reversed(list(self.apps)):
             try:
                 await self.delete(name)
             except MotetError:
                 log.exception("%s didn't stop cleanly", name)
-        if self._gateway is not None:
-            await self._gateway.stop()
-        zygotes = {id(z): z for z in (*self._zygotes.values(), *(slot.zygote for slot in self._slots.values()))}
-        await asyncio.gather(*(zygote.close() for zygote in zygotes.values()))
+        if self.gateway is not None:
+            await self.gateway.stop()
+        await asyncio.gather(*(zygote.close() for zygote in self._zygotes))
         if self._server is not None:
             self._server.close()
         self.folder.remove()
@@ -435,5 +342,5 @@ class Supervisor:
         """End everything at once, without draining."""
         for slot in self._slots.values():
             slot.kill()
-        if self._gateway is not None:
-            self._gateway.kill()
+        if self.gateway is not None:
+            self.gateway.kill()

@@ -48,7 +48,7 @@ async def _main(owner: socket.socket, target: str, port: int | None) -> None:
     connection.send(Answer(0, status=supervisor.status()))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(supervisor.stop()))
-    attending = asyncio.create_task(supervisor.attend(connection, hello))
+    attending = asyncio.create_task(supervisor.reception.attend(connection, hello))
     ended = asyncio.create_task(supervisor.ended.wait())
     await asyncio.wait([attending, ended], return_when=asyncio.FIRST_COMPLETED)
     if not supervisor.ended.is_set():  # the owner died, or left without saying goodbye
