@@ -143,6 +143,10 @@ class Batches(motet.Service):
             self.go.wait_sync()
         return ["no" if x == 3 else x for x in xs]  # type: ignore[misc]
 
+    @motet.endpoint
+    async def ping(self) -> None:
+        """Answer: everything that was sent before has arrived."""
+
     @motet.batched
     def no_list(self, xs: list[int]) -> list[int]:
         return tuple(xs)  # type: ignore[return-value]
@@ -178,6 +182,10 @@ class Slots(motet.Service):
         await asyncio.sleep(0)
         return 1
 
+    @motet.endpoint
+    def ping_sync(self) -> int:
+        return 1
+
 
 class Late(motet.Service):
     """Is held, and says what was cancelled and what began."""
@@ -203,7 +211,7 @@ class Late(motet.Service):
         self.go.wait_sync()
         return x
 
-    @motet.endpoint(timeout=0.05)
+    @motet.endpoint(timeout=0.5)
     async def hurried(self, x: int) -> int:
         return await self.wait(x)
 
@@ -229,7 +237,7 @@ class AboveLate(motet.Service):
     @motet.endpoint
     async def patient(self, x: int) -> str:
         try:
-            await self.late.options(timeout=0.02).wait(x)
+            await self.late.options(timeout=0.5).wait(x)
         except motet.DeadlineExceeded:
             return "too late"
         return "in time"

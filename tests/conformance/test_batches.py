@@ -16,29 +16,22 @@ async def batches(start, gate):
     return await start(Batches.bind(begun, go)), begun, go
 
 
-async def joined(endpoint, begun, go, items):
-    """Send `items` while a first batch of the item 0 is held, and return the calls once it has gone on."""
+async def joined(service, endpoint, begun, go, items):
+    """Send `items` while a first batch of the item 0 is held, let it go on, and return the results of the others."""
     first = endpoint(0)
     await begun.until_reached()
     calls = [endpoint(x) for x in items]
-    refused = endpoint("not a number")  # sent after them: once it is answered or queued they are there
+    await service.ping()  # calls arrive in order: they are there
     go.open()
     await first
-    await asyncio.gather(refused, return_exceptions=True)
-    return calls
+    return await asyncio.gather(*calls, return_exceptions=True)
 
 
 @pytest.mark.parametrize("name", ["sizes", "sizes_async"])
 async def test_calls_are_joined_while_the_service_is_busy(batches, name):
     """Calls that come while a batch runs go into the next, `max_size` at most."""
     service, begun, go = batches
-    endpoint = getattr(service, name)
-    first = endpoint(0)
-    await begun.until_reached()
-    calls = [endpoint(x) for x in range(1, 11)]
-    go.open()
-    assert await first == 1
-    sizes = await asyncio.gather(*calls)
+    sizes = await joined(service, getattr(service, name), begun, go, range(1, 11))
     assert sizes == [4, 4, 4, 4, 4, 4, 4, 4, 2, 2]
 
 
@@ -52,12 +45,7 @@ async def test_lone_call_is_a_batch_of_one(batches):
 async def test_failed_items_fail_alone(batches):
     """A `Failed` item is its own caller's error."""
     service, begun, go = batches
-    first = service.some_fail(0)
-    await begun.until_reached()
-    calls = [service.some_fail(x) for x in range(1, 5)]
-    go.open()
-    assert await first == 0
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    results = await joined(service, service.some_fail, begun, go, range(1, 5))
     assert [str(result) for result in results] == ["odd 1", "2", "odd 3", "4"]
     assert isinstance(results[0], ValueError)
 
@@ -65,14 +53,14 @@ async def test_failed_items_fail_alone(batches):
 async def test_exception_fails_the_whole_batch(batches):
     """An exception of a batch is every caller's error."""
     service, begun, go = batches
-    results = await asyncio.gather(*await joined(service.all_fail, begun, go, [1, 2, 3]), return_exceptions=True)
+    results = await joined(service, service.all_fail, begun, go, [1, 2, 3])
     assert [(type(result), result.args) for result in results] == [(KeyError, ("all", 3))] * 3
 
 
 async def test_wrong_length_fails_the_whole_batch(batches):
     """A list of another length is an InvalidOutput for every caller, and says both lengths."""
     service, begun, go = batches
-    results = await asyncio.gather(*await joined(service.too_few, begun, go, [1, 2, 3]), return_exceptions=True)
+    results = await joined(service, service.too_few, begun, go, [1, 2, 3])
     assert [type(result) for result in results] == [motet.InvalidOutput] * 3
     assert "3 items" in str(results[0])
     assert "2 results" in str(results[0])
@@ -88,19 +76,14 @@ async def test_something_else_than_a_list(batches):
 async def test_wrong_result_fails_alone(batches):
     """A result that doesn't fit its annotation is its own caller's error."""
     service, begun, go = batches
-    results = await asyncio.gather(*await joined(service.one_wrong, begun, go, [2, 3, 4]), return_exceptions=True)
+    results = await joined(service, service.one_wrong, begun, go, [2, 3, 4])
     assert [type(result) for result in results] == [int, motet.InvalidOutput, int]
 
 
 async def test_bad_input_fails_alone(batches):
     """An item that doesn't fit the annotation is refused; the others of its batch are answered."""
     service, begun, go = batches
-    first = service.sizes(0)
-    await begun.until_reached()
-    calls = [service.sizes(x) for x in (1, "no", 3)]
-    go.open()
-    assert await first == 1
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    results = await joined(service, service.sizes, begun, go, [1, "no", 3])
     assert [results[0], results[2]] == [2, 2]
     assert isinstance(results[1], motet.InvalidInput)
 
@@ -112,6 +95,7 @@ async def test_cancelled_item_leaves_the_batch(batches):
     await begun.until_reached()
     kept, dropped, also_kept = [service.sizes(x) for x in (1, 2, 3)]
     dropped.cancel()
+    await service.ping()
     go.open()
     assert await first == 1
     assert await asyncio.gather(kept, also_kept) == [2, 2]
@@ -124,6 +108,7 @@ async def test_cancelled_item_of_a_running_batch(batches):
     await begun.until_reached()
     second, third = service.sizes_async(0), service.sizes_async(5)
     first.cancel()
+    await service.ping()
     go.open()
     assert await asyncio.gather(second, third) == [2, 2]
 

@@ -48,6 +48,7 @@ async def test_cancelling_a_queued_sync_call(late):
     await begun.until_reached()
     dropped, kept = service.block(2), service.block(3)
     dropped.cancel()
+    await service.ping()  # the cancelling has arrived
     go.open()
     assert await asyncio.gather(first, kept) == [1, 3]
     assert begun.count() == 2
@@ -95,7 +96,7 @@ async def test_cancelled_task_cancels_the_call_it_awaits(late):
 async def test_deadline_stops_the_work(late):
     """A call whose deadline passes raises DeadlineExceeded, which is a TimeoutError, and its endpoint is cancelled."""
     service, _, begun, _, cancelled = late
-    call = service.options(timeout=0.05).wait(1)
+    call = service.options(timeout=0.5).wait(1)
     await begun.until_reached()
     with pytest.raises(TimeoutError) as caught:
         await call
@@ -115,7 +116,7 @@ async def test_endpoint_timeout(late):
 async def test_node_timeout(start, gate):
     """`.options(timeout=)` of a node limits the calls of all its endpoints."""
     begun, go, cancelled = gate("begun"), gate("go"), gate("cancelled")
-    service = await start(Late.bind(begun, go, cancelled).options(timeout=0.05))
+    service = await start(Late.bind(begun, go, cancelled).options(timeout=0.5))
     with pytest.raises(motet.DeadlineExceeded):
         await service.wait(1)
     await cancelled.until_reached()
@@ -125,7 +126,7 @@ async def test_edge_timeout(start, gate):
     """`depends(node, timeout=)` limits the calls over that edge, and no others."""
     begun, go, cancelled = gate("begun"), gate("go"), gate("cancelled")
     node = Late.bind(begun, go, cancelled)
-    above = await start(AboveLate.bind(motet.depends(node, timeout=0.05)))
+    above = await start(AboveLate.bind(motet.depends(node, timeout=0.5)))
     direct = await start(node)
     patient = direct.wait(1)
     with pytest.raises(motet.DeadlineExceeded):
@@ -137,7 +138,7 @@ async def test_edge_timeout(start, gate):
 async def test_timeout_stops_work_two_hops_down(late):
     """A deadline that passes stops the whole chain of calls."""
     _, above, begun, _, cancelled = late
-    call = above.options(timeout=0.2).wait(1)
+    call = above.options(timeout=0.5).wait(1)
     await begun.until_reached()
     with pytest.raises(motet.DeadlineExceeded):
         await call

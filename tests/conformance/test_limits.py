@@ -24,7 +24,7 @@ async def slots(start, gate):
 async def settled(service, begun):
     """Return how many calls began, once the service has had every chance to begin more."""
     for _ in range(5):
-        await service.options(timeout=60).ping()
+        await service.ping()
     return begun.count()
 
 
@@ -53,6 +53,7 @@ async def test_hundred_is_the_default_limit(slots):
     calls = [service.asynchronous(x) for x in range(101)]
     await begun.until_reached(100)
     calls[100].cancel()
+    await service.ping_sync()  # the call and its cancelling have arrived
     go.open()
     await asyncio.gather(*calls[:100])
     assert begun.count() == 100
@@ -114,6 +115,7 @@ async def test_cancelled_calls_leave_the_queue(slots):
     dropped = service.sync(1)
     dropped.cancel()
     kept = service.sync(2)
+    assert await settled(service, begun) == 1
     go.open()
     assert await asyncio.gather(first, kept) == [0, 2]
 

@@ -148,7 +148,7 @@ async def test_stream_timeout(start, gate):
     """A stream whose deadline passes raises DeadlineExceeded, and its generator is closed."""
     produced, closed, held = gate("produced"), gate("closed"), gate("held")
     producer = await start(Producer.bind(produced, closed, held))
-    stream = producer.options(timeout=0.05).one_then_held()
+    stream = producer.options(timeout=0.5).one_then_held()
     with pytest.raises(motet.DeadlineExceeded):
         _ = [item async for item in stream]
     await closed.until_reached()
