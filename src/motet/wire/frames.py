@@ -7,6 +7,7 @@ sliced, not copied.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable
 from struct import Struct
@@ -19,6 +20,7 @@ from motet.wire.payload import Buffer, Payload
 PREFIX = Struct("<IBII")
 LENGTH = Struct("<I")
 MAX_FRAME = 2**31
+TOGETHER = 8  # frames to a write: with more of them the other process would idle until all are made
 
 
 class FrameKind(enum.IntEnum):
@@ -158,6 +160,44 @@ class FrameReader:
             self._handle(kind, exchange, view[PREFIX.size : meta_end], view[meta_end:])
             return data[missing:]
         return b""
+
+
+class FrameWriter:
+    """Sends the frames of one turn of the loop together, a few in each write.
+
+    uvloop makes a system call for each write, which costs more than packing several frames. A frame that nothing is likely to
+    follow is sent at once.
+    """
+
+    __slots__ = ("_loop", "_parts", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[Buffer] = []
+
+    def write(self, frame: bytes | list[Buffer], *, last: bool = False) -> None:
+        """Send a frame, or those that were kept and this one; at the latest when the loop comes round."""
+        parts = self._parts
+        if last and not parts and type(frame) is bytes:
+            if not self._transport.is_closing():
+                self._transport.write(frame)
+            return
+        if not parts and not last:
+            self._loop.call_soon(self.flush)
+        if isinstance(frame, list):
+            parts += frame
+            last = True  # large, so that joining it to others saves nothing
+        else:
+            parts.append(frame)
+        if last or len(parts) >= TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was kept."""
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.writelines(parts)
 
 
 def describe(kind: int) -> str | int:

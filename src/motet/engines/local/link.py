@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from motet.errors import MotetError
 from motet.runtime.exchange import Exchange
 from motet.wire.failure import decode_failure
-from motet.wire.frames import CallMeta, FrameKind, FrameReader, decode_answer, encode_meta, pack, sizes_of, split
+from motet.wire.frames import CallMeta, FrameKind, FrameReader, FrameWriter, decode_answer, encode_meta, pack, sizes_of, split
 
 if TYPE_CHECKING:
     from motet.runtime.router import Router
@@ -35,6 +35,7 @@ class SocketLink(asyncio.Protocol):
         self._ids = itertools.count(1)
         self._reader = FrameReader(self._handle)
         self._transport: asyncio.Transport | None = None
+        self._writer: FrameWriter
         self._retiring = False
 
     @property
@@ -54,24 +55,25 @@ class SocketLink(asyncio.Protocol):
         number = next(self._ids) & 0xFFFFFFFF
         frame = pack(FrameKind.CALL, number, meta, exchange.body)
         exchange.id = number
+        alone = not self._exchanges
         self._exchanges[number] = exchange
         if self.closed:
             # The loss of this link is being told to its exchanges; this one never left.
             self._exchanges.pop(number)
             self._router.lost(exchange, self.replica, begun=False)
         else:
-            self._write(frame)
+            self._writer.write(frame, last=alone)
 
     def cancel(self, exchange: Exchange) -> None:
         """Stop an exchange; none of its callbacks is called any more."""
         if self._exchanges.pop(exchange.id, None) is not None:
-            self._write(pack(FrameKind.CANCEL, exchange.id))
+            self._writer.write(pack(FrameKind.CANCEL, exchange.id))
             self._close_if_retired()
 
     def credit(self, exchange: Exchange, items: int) -> None:
         """Let a stream send more items."""
         if exchange.id in self._exchanges:
-            self._write(pack(FrameKind.CREDIT, exchange.id, encode_meta(items)))
+            self._writer.write(pack(FrameKind.CREDIT, exchange.id, encode_meta(items)))
 
     def retire(self) -> None:
         """Close once everything outstanding is answered; nothing new is sent."""
@@ -81,24 +83,19 @@ class SocketLink(asyncio.Protocol):
     def close(self) -> None:
         """Close now; what is outstanding is lost."""
         if self._transport is not None:
+            self._writer.flush()
             self._transport.close()
 
     def _close_if_retired(self) -> None:
         if self._retiring and not self._exchanges:
             self.close()
 
-    def _write(self, frame: bytes | list[bytes | bytearray | memoryview]) -> None:
-        transport = cast("asyncio.Transport", self._transport)
-        if isinstance(frame, list):
-            transport.writelines(frame)
-        else:
-            transport.write(frame)
-
     # -- protocol --------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._writer = FrameWriter(self._transport, asyncio.get_running_loop())
 
     def data_received(self, data: bytes) -> None:
         """Take answers. Nothing may escape from here: uvloop would drop the connection and all other calls with it."""

@@ -14,7 +14,19 @@ from motet.runtime.exchange import Format, Request
 from motet.runtime.replica import Replica
 from motet.wire import failure
 from motet.wire.failure import Failure, encode_failure
-from motet.wire.frames import AnswerMeta, FrameKind, FrameReader, decode_call, decode_number, describe, encode_meta, pack, sizes_of, split
+from motet.wire.frames import (
+    AnswerMeta,
+    FrameKind,
+    FrameReader,
+    FrameWriter,
+    decode_call,
+    decode_number,
+    describe,
+    encode_meta,
+    pack,
+    sizes_of,
+    split,
+)
 from motet.wire.payload import Payload
 
 log = logging.getLogger("motet.listener")
@@ -31,10 +43,12 @@ class CallerConnection(asyncio.Protocol):
         self._requests: dict[int, Request] = {}
         self._reader = FrameReader(self._handle)
         self._transport: asyncio.Transport | None = None
+        self._writer: FrameWriter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse other users' processes."""
         self._transport = cast("asyncio.Transport", transport)
+        self._writer = FrameWriter(self._transport, asyncio.get_running_loop())
         if not peer_is_own(transport.get_extra_info("socket")):
             log.error("a process of another user connected to %s; refused", self._replica.spec.identity)
             self._transport.abort()
@@ -91,14 +105,8 @@ class CallerConnection(asyncio.Protocol):
         self._requests.pop(number, None)
 
     def write(self, frame: bytes | list[bytes | bytearray | memoryview]) -> None:
-        """Send a frame, unless the caller has gone."""
-        transport = cast("asyncio.Transport", self._transport)
-        if transport.is_closing():
-            return
-        if isinstance(frame, list):
-            transport.writelines(frame)
-        else:
-            transport.write(frame)
+        """Send a frame, unless the caller has gone; at once if the caller waits for nothing else."""
+        self._writer.write(frame, last=not self._requests)
 
 
 class FrameReply:
