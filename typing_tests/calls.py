@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any, assert_type
+from typing import Any, assert_type
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 import motet
 from services import Batches, Counts, Detector, Detects, Found, Index, Kinds, Passage, Question, Search, Vector
@@ -53,10 +53,8 @@ def covariant(call: motet.Call[int], stream: motet.Stream[int]) -> tuple[motet.C
 
 
 class Bundle(BaseModel):
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    label: str
-    vector: Annotated[np.ndarray[Any, np.dtype[np.float32]], "unit length"]
+    label: motet.Forwarded[str]
+    vector: motet.Forwarded[np.ndarray[Any, np.dtype[np.float32]]]
 
 
 class Bundles(motet.Service):
@@ -70,7 +68,7 @@ async def forwarded(batches: Batches, index: Index, detector: Detector, bundles:
     assert_type(vector.ref, Vector)
     assert_type(index.nearest(vector.ref, 3), motet.Call[list[Passage]])
     assert_type(index.of_all([vector.ref, batches.embed("y").ref]), motet.Call[list[Passage]])
-    bundle = Bundle.model_construct(label=detector.language("x").ref, vector=vector.ref)
+    bundle = Bundle(label=detector.language("x").ref, vector=vector.ref)
     assert_type(await bundles.take(bundle, {"x": vector.ref}), int)
     assert_type(await bundles.take(Bundle(label="x", vector=vector.ref), {}), int)
 

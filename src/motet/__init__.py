@@ -23,6 +23,7 @@ from motet.errors import (
     UsageError,
 )
 from motet.faces import Failed
+from motet.forwarding import Forwarded
 from motet.graph import replace_service as replace
 from motet.options import Assets, Autoscale, CallOptions, Config, Environment, Image, Resources
 from motet.running import Running, delete, run, status
@@ -41,6 +42,7 @@ __all__ = [
     "DefinitionError",
     "Environment",
     "Failed",
+    "Forwarded",
     "HTTPError",
     "Image",
     "InvalidInput",

@@ -5,17 +5,16 @@ import dataclasses
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 import motet
 from motet.testing import Gate
 
 
 class Parcel(BaseModel):
-    model_config = ConfigDict(arbitrary_types_allowed=True)
     label: str
-    items: list[int] = []
-    vector: np.ndarray | None = None
+    items: list[motet.Forwarded[int]] = []
+    vector: motet.Forwarded[np.ndarray] | None = None
 
 
 @dataclasses.dataclass
@@ -168,7 +167,7 @@ class Forwarder(motet.Service):
     @motet.endpoint
     async def in_model(self, n: int) -> float:
         vector = self.mutator.ones(n)
-        return await self.sums.of_parcel(Parcel.model_construct(label="l", items=[self.sums.increment(1).ref], vector=vector.ref))
+        return await self.sums.of_parcel(Parcel(label="l", items=[self.sums.increment(1).ref], vector=vector.ref))
 
     @motet.endpoint
     async def in_dataclass(self, x: int) -> int:

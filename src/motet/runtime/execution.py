@@ -87,6 +87,7 @@ class Runner:
             if not request.cancelled:  # the endpoint awaited something that was cancelled
                 self.fail(request, _as_cancelled(error, self.where))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
+            scope.failed = True
             self.fail(request, error)
         else:
             if not request.cancelled:
@@ -166,6 +167,7 @@ class Runner:
             if not request.cancelled:
                 self.fail(request, _as_cancelled(error, self.where))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
+            scope.failed = True
             self.fail(request, error)
         finally:
             if source is not None:
@@ -255,6 +257,7 @@ class Runner:
                 try:
                     results = await self._function(self._instance, items)
                 except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
+                    scope.failed = True
                     results = error
                 for answer in self._batch_answers(accepted, results):
                     answer()
