@@ -1,5 +1,6 @@
 """Services that fail in every way, and those that call them."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -56,6 +57,17 @@ class Unfinished(motet.HTTPError):
 
     def __init__(self, detail: str) -> None:
         self.detail = detail
+
+
+class Panic(BaseException):
+    """What a panic of a Rust extension looks like: no `Exception`."""
+
+
+class Strange(motet.MotetError):
+    """Has fields that no other process can have."""
+
+    def fields(self) -> dict[str, object]:
+        return {**super().fields(), "number": 10**40}
 
 
 class Typed(BaseModel):
@@ -143,6 +155,35 @@ class Faulty(motet.Service):
     @motet.endpoint
     async def exits_async(self) -> int:
         raise SystemExit(3)
+
+    @motet.endpoint
+    def panics(self) -> int:
+        raise Panic("at src/lib.rs:1")
+
+    @motet.endpoint
+    async def panics_async(self) -> int:
+        raise Panic("at src/lib.rs:1")
+
+    @motet.batched
+    async def panics_in_batch(self, xs: list[int]) -> list[int]:
+        raise Panic("at src/lib.rs:1")
+
+    @motet.endpoint
+    async def panics_in_stream(self) -> AsyncIterator[int]:
+        yield 1
+        raise Panic("at src/lib.rs:1")
+
+    @motet.endpoint
+    def odd_text(self) -> int:
+        raise Simple(os.fsdecode(b"no file \xff"))
+
+    @motet.endpoint
+    async def odd_text_async(self) -> int:
+        raise Simple(os.fsdecode(b"no file \xff"))
+
+    @motet.endpoint
+    def odd_fields(self) -> int:
+        raise Strange("strange")
 
     @motet.endpoint
     def http(self) -> int:

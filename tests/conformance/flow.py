@@ -147,6 +147,20 @@ class Batches(motet.Service):
     async def ping(self) -> None:
         """Answer: everything that was sent before has arrived."""
 
+    @motet.batched(max_size=8)
+    def one_unsendable(self, xs: list[int]) -> list[str]:
+        if 0 in xs:
+            self.begun.reached()
+            self.go.wait_sync()
+        return ["\udcff" if x == 3 else str(x) for x in xs]
+
+    @motet.batched(max_size=8)
+    async def one_unsendable_async(self, xs: list[int]) -> list[str]:
+        if 0 in xs:
+            self.begun.reached()
+            await self.go.wait()
+        return ["\udcff" if x == 3 else str(x) for x in xs]
+
     @motet.batched
     def no_list(self, xs: list[int]) -> list[int]:
         return tuple(xs)  # type: ignore[return-value]

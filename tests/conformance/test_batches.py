@@ -80,6 +80,15 @@ async def test_wrong_result_fails_alone(batches):
     assert [type(result) for result in results] == [int, motet.InvalidOutput, int]
 
 
+@pytest.mark.parametrize("name", ["one_unsendable", "one_unsendable_async"])
+async def test_result_that_cannot_be_sent_fails_alone(batches, name):
+    """A result that can't be encoded is its own caller's error; the others are answered, and so are later calls."""
+    service, begun, go = batches
+    results = await joined(service, getattr(service, name), begun, go, [2, 3, 4])
+    assert [type(result) for result in results] == [str, motet.InvalidOutput, str]
+    assert await service.at_once(1) == 1
+
+
 async def test_bad_input_fails_alone(batches):
     """An item that doesn't fit the annotation is refused; the others of its batch are answered."""
     service, begun, go = batches

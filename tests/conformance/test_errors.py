@@ -112,6 +112,39 @@ async def test_exit_in_an_endpoint(faulty, name):
     assert await faulty.ok(1) == 1
 
 
+@pytest.mark.parametrize("name", ["panics", "panics_async", "panics_in_batch"])
+async def test_panic_in_an_endpoint(faulty, name):
+    """An exception that is no `Exception` fails its call like any other, and frees its slot."""
+    with pytest.raises(motet.RemoteError, match="lib") as caught:
+        await getattr(faulty, name)(*([1] if name == "panics_in_batch" else []))
+    assert caught.value.kind == "Panic"
+    assert await faulty.ok(1) == 1
+
+
+async def test_panic_in_a_stream(faulty):
+    """A stream hears of an exception that is no `Exception`."""
+    got = []
+    with pytest.raises(motet.RemoteError, match="lib"):  # noqa: PT012  # items come before the error
+        async for item in faulty.panics_in_stream():
+            got.append(item)  # noqa: PERF401
+    assert got == [1]
+
+
+@pytest.mark.parametrize("name", ["odd_text", "odd_text_async"])
+async def test_text_that_is_no_unicode(faulty, name):
+    """A message with bytes that are no text is an answer nevertheless, and frees its slot."""
+    with pytest.raises((Simple, motet.RemoteError), match="no file"):
+        await getattr(faulty, name)()
+    assert await faulty.ok(1) == 1
+
+
+async def test_fields_that_cannot_travel(faulty):
+    """An error whose fields can't be sent arrives by its message, and frees its slot."""
+    with pytest.raises(motet.MotetError, match="strange"):
+        await faulty.odd_fields()
+    assert await faulty.ok(1) == 1
+
+
 async def test_http_error_keeps_its_status(faulty):
     """An HTTPError has its status and message."""
     with pytest.raises(motet.HTTPError, match="a teapot") as caught:

@@ -22,6 +22,9 @@ from motet.wire import failure
 
 log = logging.getLogger("motet.replica")
 
+# What ends the program, not the call. Everything else is the caller's to hear: a panic of a Rust extension is no `Exception`.
+_NO_CALLS_OWN = (KeyboardInterrupt, GeneratorExit)
+
 
 class Runner:
     """Runs one endpoint of one instance.
@@ -86,7 +89,9 @@ class Runner:
             scope.failed = True
             if not request.cancelled:  # the endpoint awaited something that was cancelled
                 self.fail(request, _as_cancelled(error, self.where))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
+        except _NO_CALLS_OWN:
+            raise
+        except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
             self.fail(request, error)
         else:
@@ -119,14 +124,18 @@ class Runner:
             failed = error
 
             def finish() -> None:
-                self.fail(request, failed)
-                done()
+                try:
+                    self.fail(request, failed)
+                finally:
+                    done()
         else:
 
             def finish() -> None:
-                if not request.cancelled:
-                    request.reply.result(answer.payload, answer.content_type)
-                done()
+                try:
+                    if not request.cancelled:
+                        request.reply.result(answer.payload, answer.content_type)
+                finally:
+                    done()
 
         close_scope(scope)
         self._loop.call_soon_threadsafe(finish)
@@ -166,7 +175,9 @@ class Runner:
             scope.failed = True
             if not request.cancelled:
                 self.fail(request, _as_cancelled(error, self.where))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
+        except _NO_CALLS_OWN:
+            raise
+        except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
             self.fail(request, error)
         finally:
@@ -224,7 +235,7 @@ class Runner:
             if source is not None:
                 try:
                     source.close()
-                except Exception:
+                except BaseException:  # also SystemExit: the slot must be free afterwards
                     log.exception("%s raised while it was closed", self.where)
             close_scope(scope)
             post(done)
@@ -256,7 +267,9 @@ class Runner:
             if accepted:
                 try:
                     results = await self._function(self._instance, items)
-                except (Exception, SystemExit) as error:  # noqa: BLE001  # it belongs to the caller
+                except (asyncio.CancelledError, *_NO_CALLS_OWN):
+                    raise
+                except BaseException as error:  # noqa: BLE001  # it belongs to the callers
                     scope.failed = True
                     results = error
                 for answer in self._batch_answers(accepted, results):
@@ -284,9 +297,11 @@ class Runner:
             close_scope(scope)
 
             def finish() -> None:
-                for answer in answers:
-                    answer()
-                done()
+                try:
+                    for answer in answers:
+                        answer()
+                finally:
+                    done()
 
             self._loop.call_soon_threadsafe(finish)
 
@@ -324,7 +339,7 @@ class Runner:
                 continue
             try:
                 answer = formats.answer(self.schema, request, result, where=self.where)
-            except MotetError as error:
+            except Exception as error:  # noqa: BLE001  # it fails alone, whatever kept it from being encoded
                 answers.append(self._failing(request, error))
             else:
                 answers.append(_answering(request, answer))
@@ -358,7 +373,10 @@ def close_scope(scope: Scope) -> None:
         ", ".join(sorted(call.name for call in left)),
     )
     for call in left:
-        call.cancel()
+        try:
+            call.cancel()
+        except Exception:  # the endpoint's own answer doesn't depend on it
+            log.exception("%s couldn't be cancelled", call.name)
 
 
 def _as_cancelled(error: BaseException, where: str) -> CallCancelled:

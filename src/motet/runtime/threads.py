@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+
+log = logging.getLogger("motet.replica")
 
 
 class WorkerThreads:
@@ -33,7 +36,10 @@ class WorkerThreads:
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
-            work()
+            try:
+                work()
+            except BaseException:  # a thread less would be a slot less, for good
+                log.exception("a worker thread was given work that raised")
 
     async def call(self, function: Callable[[], R]) -> R:
         """Run `function` in a thread and return its value or raise its error."""

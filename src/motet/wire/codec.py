@@ -393,10 +393,17 @@ def encode(value: object, *, embed: Embed | None = None) -> Payload:
     Raises:
         InvalidOutput: the value can't be sent.
     """
-    if type(value) in _SCALARS:
-        return Payload(_pack(value))
-    writer = _Writer(embed)
-    return Payload(_pack(writer.convert(value)), tuple(writer.buffers))
+    try:
+        if type(value) in _SCALARS:
+            return Payload(_pack(value))
+        writer = _Writer(embed)
+        return Payload(_pack(writer.convert(value)), tuple(writer.buffers))
+    except UnicodeEncodeError as error:
+        raise InvalidOutput(
+            "a text with lone surrogates is no Unicode and can't be sent", found=ascii(error.object[:64]), instead="bytes: `os.fsencode(text)`"
+        ) from None
+    except RecursionError:
+        raise InvalidOutput("a value that is nested too deeply, or contains itself, can't be sent", instead="a flat form of it") from None
 
 
 def decode(payload: Payload) -> Any:

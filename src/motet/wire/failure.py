@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -120,7 +120,7 @@ def cause_text(error: BaseException) -> str:
         error = came_from
         seen.add(id(error))
         lines += [*_frame_lines(user_frames(error)), *description(error)]
-        lines += ["  " + line for note in getattr(error, "__notes__", ()) for line in str(note).splitlines()]
+        lines += ["  " + _sendable(line) for note in getattr(error, "__notes__", ()) for line in str(note).splitlines()]
 
 
 def description(error: BaseException) -> list[str]:
@@ -145,19 +145,25 @@ def user_frames(error: BaseException) -> tuple[Frame, ...]:
     kept = [
         f for f in extracted if not f.filename.startswith(LIBRARY) and "/asyncio/" not in f.filename and "/concurrent/" not in f.filename
     ]
-    return tuple(Frame(f.filename, f.lineno or 0, f.name, f.line or "") for f in kept[-MAX_FRAMES:])
+    return tuple(Frame(_sendable(f.filename), f.lineno or 0, f.name, _sendable(f.line or "")) for f in kept[-MAX_FRAMES:])
 
 
 def _text(error: BaseException) -> str:
     try:
-        return error.message if isinstance(error, MotetError) else str(error)
+        return _sendable(error.message if isinstance(error, MotetError) else str(error))
     except Exception:  # noqa: BLE001  # a user's __str__ may raise
         return "<its message can't be shown>"
 
 
+def _sendable(text: str) -> str:
+    """Return the text without what UTF-8 can't hold: a file name of other bytes, say, is in Python a text with lone surrogates."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 def _public(error: BaseException) -> tuple[dict[str, Any], int]:
     try:
-        return _jsonable(public_fields(error)), http_status(error)
+        fields = msgspec.msgpack.decode(msgspec.msgpack.encode(public_fields(error), enc_hook=str))  # as every process can have them
+        return cast("dict[str, Any]", fields), http_status(error)
     except Exception:  # noqa: BLE001  # a user's __str__ may raise, or its __init__ not have called ours
         return {"type": type(error).__name__, "message": _text(error)}, 500
 
@@ -195,9 +201,5 @@ def _restore(failure: Failure) -> BaseException | None:
     return error
 
 
-def _jsonable(fields: dict[str, object]) -> dict[str, Any]:
-    return {k: v if isinstance(v, str | int | float | bool | list | dict | None) else str(v) for k, v in fields.items()}
-
-
-encode_failure = msgspec.msgpack.Encoder(enc_hook=str).encode
+encode_failure = msgspec.msgpack.Encoder().encode
 decode_failure = msgspec.msgpack.Decoder(Failure).decode
