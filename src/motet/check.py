@@ -292,7 +292,7 @@ def constructor_hints(definition: ServiceDefinition) -> dict[str, Any]:
     if not bindable_parameters(definition):
         return {}
     try:
-        return schema.hints_of(definition.cls.__init__, definition.cls)  # type: ignore[misc]
+        return schema.hints_of(definition.cls.__init__, definition.cls)  # type: ignore[misc]  # exactly this class
     except schema.UnresolvedAnnotation:
         return {n: p.annotation for n, p in definition.parameters.items() if not isinstance(p.annotation, str)}
 

@@ -96,8 +96,8 @@ def read_service(cls: type, place: str) -> ServiceDefinition:
             if hasattr(member, ENDPOINT_MARK):
                 endpoints[name] = getattr(member, ENDPOINT_MARK)
     parameters: dict[str, inspect.Parameter] = {}
-    if cls.__init__ is not object.__init__:  # type: ignore[misc]
-        parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]
+    if cls.__init__ is not object.__init__:  # type: ignore[misc]  # `cls` is exactly the class that is bound
+        parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]  # the same
     config = getattr(cls, "config", None)
     return ServiceDefinition(
         cls=cls,

@@ -14,6 +14,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 X = TypeVar("X")
 
+# The overloads of generators overlap the last one on purpose: the first that fits counts, and mypy is told so.
+
 
 class Failed:
     """Stands in the list that a batched endpoint returns for an item that failed; its caller gets the error.

@@ -39,7 +39,7 @@ class Directory:
             if replica.identity in links and not links[replica.identity].closed:
                 continue
             try:
-                _, link = await loop.create_unix_connection(lambda r=replica: SocketLink(r.identity, self._router), replica.path)  # type: ignore[misc]
+                _, link = await loop.create_unix_connection(lambda r=replica: SocketLink(r.identity, self._router), replica.path)  # type: ignore[misc]  # of a lambda with a default
             except OSError as error:
                 if self._latest[routed.address] is routed:  # else a newer list knows of its end already
                     log.warning("%s can't be reached: %s", replica.identity, error)
