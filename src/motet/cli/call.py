@@ -50,7 +50,7 @@ def call(*, words: tuple[str, ...], url: str | None, api_key: str | None, timeou
     target = f"{base or _only_url(endpoint)}/{endpoint.lstrip('/')}"
     headers = {"accept": ACCEPT, **({"content-type": kind} if body else {})}
     if api_key:
-        headers["authorization"] = f"Bearer {api_key}"
+        headers["authorization"] = f"Bearer {api_key.split()[0]}"  # the variable may hold all keys of a server
     limits = httpx.Timeout(timeout, connect=CONNECT_WAIT)
     with _explained(target), httpx.Client(timeout=limits, trust_env=False) as client:  # noqa: SIM117  # the response needs the client
         with client.stream("POST", target, content=body, headers=headers) as response:

@@ -21,7 +21,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400  # s
 @click.option("--json", "as_json", is_flag=True, help="As JSON: a list of servers.")
 @with_traceback_option
 def ps(*, as_json: bool) -> None:
-    """List your servers on this machine, with their apps, services and replicas.
+    """List your running servers, with their apps, services and replicas.
 
     CALLS counts the calls that a replica runs or has waiting, RESTARTS how often one of its service had to be started again.
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
+import pdb  # noqa: T100  # breakpoints are what this is for
+import sys
+from typing import Any
 
 from motet.cli.limits import allow_many_descriptors
 from motet.cli.registered import registered
@@ -36,6 +41,7 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     graph = compile_graph(load_target(options.target), name=options.name, route=options.route)
     plan = plan_graph(graph)
     screen.starting(plan)
+    sys.breakpointhook = _debug
     engine = InlineEngine()
     await engine.start()
     spec = await engine.deploy(graph)
@@ -54,6 +60,14 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
         return signals.exit_code
     stopping.result()
     return 0
+
+
+def _debug(*args: Any, **options: Any) -> None:
+    """Stop at a `breakpoint()`: as Python does, but Ctrl-C goes on to end the server; pdb would keep it for itself."""
+    if "PYTHONBREAKPOINT" in os.environ:
+        sys.__breakpointhook__(*args, **options)  # noqa: T100
+    elif (frame := inspect.currentframe()) is not None:
+        pdb.Pdb(nosigint=True).set_trace(frame.f_back)
 
 
 async def _running(engine: InlineEngine, root: str) -> int:

@@ -87,7 +87,13 @@ class Server:
         self.lines: list[str] = []
         self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.process = subprocess.Popen(
-            command, cwd=program.folder, env=program.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=program.folder,
+            env=program.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -139,6 +145,11 @@ class Server:
         """Return all processes that it has started: the zygote, the gateway, replicas."""
         return Processes([pid for pid, parent in _parents().items() if parent == self.process.pid])
 
+    def type(self, *lines: str) -> None:
+        """Write lines to its standard input."""
+        self.process.stdin.write("".join(f"{line}\n" for line in lines))
+        self.process.stdin.flush()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
@@ -156,6 +167,7 @@ class Server:
         self.process.wait()
         self._reader.join()
         self.process.stdout.close()
+        self.process.stdin.close()
 
 
 class Processes:

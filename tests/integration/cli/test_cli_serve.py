@@ -124,6 +124,32 @@ class TestServing:
         assert second.post("/greet", {"name": "b"}).json() == "hello b"
 
 
+DEBUGGED = """
+import motet
+
+class Adder(motet.Service):
+    @motet.endpoint
+    {define} add(self, number: int) -> int:
+        breakpoint()
+        return number + 1
+
+app = Adder.bind()
+"""
+
+
+@pytest.mark.parametrize("define", ["async def", "def"])
+def test_a_breakpoint_stops_in_the_service_and_ctrl_c_still_ends_the_server(program, pool, define):
+    program.write("app.py", DEBUGGED.format(define=define))
+    server = program.serve("app.py:app", "--engine", "inline").until_ready()
+    answer = pool.submit(server.post, "/add", {"number": 4})
+    server.until("-> return number + 1")
+    server.type("p number * 100", "number = 7", "continue")
+    server.until("400")
+    assert answer.result().json() == 8
+    server.signal(signal.SIGINT)
+    assert server.wait() == 0
+
+
 class TestStopping:
     @pytest.mark.parametrize("engine", ["local", "inline"])
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
