@@ -197,7 +197,8 @@ class Replica:
     def _refuse(self, request: Request, error: MotetError) -> None:
         self._forget(request)
         if not request.cancelled:
-            request.reply.failure(failure.record(error, endpoint=f"{self.spec.node}.{request.endpoint}", replica=self.spec.identity))
+            where = f"{self.spec.node}.{request.endpoint}"
+            request.reply.failure(failure.record(error, endpoint=where, replica=self.spec.identity, begun=False))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ log = logging.getLogger("motet.router")
 
 MAX_WAITING = 1000  # requests that may wait for a first replica, per node
 IDEMPOTENT_RETRIES = 2
-_NEVER_BEGUN = frozenset(class_name(kind) for kind in (ShuttingDown, Unavailable))
+_STOPPING = frozenset(class_name(kind) for kind in (ShuttingDown, Unavailable))
 
 
 @dataclass(slots=True)
@@ -124,10 +124,10 @@ class Router:
 
     def refused(self, exchange: Exchange, failure: Failure) -> bool:
         """Send an exchange that a stopping replica refused to begin to another one; returns whether there was one."""
-        if failure.kind not in _NEVER_BEGUN or len(failure.hops) != 1:
+        if failure.begun or failure.kind not in _STOPPING:  # an endpoint may raise such an error, too
             return False
         refusing = exchange.link
-        if refusing is None or failure.hops[0].replica != refusing.replica or all(x is refusing for x in self.route(exchange.target).links):
+        if refusing is None or all(link is refusing for link in self.route(exchange.target).links):
             return False
         self._assign(exchange, without=refusing)
         return True

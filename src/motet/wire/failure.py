@@ -47,6 +47,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         fields: what an HTTP client is told.
         status: HTTP status.
         cause: text of the exceptions that it was raised from.
+        begun: whether code of the endpoint may have run; only what never began may be sent to another replica.
     """
 
     kind: str
@@ -57,9 +58,10 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     fields: dict[str, Any]
     status: int
     cause: str = ""
+    begun: bool = True
 
 
-def record(error: BaseException, *, endpoint: str, replica: str) -> Failure:
+def record(error: BaseException, *, endpoint: str, replica: str, begun: bool = True) -> Failure:
     """Describe an exception that leaves `endpoint`, adding this hop to those that it has come through."""
     hop = Hop(endpoint, replica, user_frames(error))
     state, pickled = _state(error)
@@ -74,6 +76,7 @@ def record(error: BaseException, *, endpoint: str, replica: str) -> Failure:
         fields=fields,
         status=status,
         cause=cause_text(error),
+        begun=begun,
     )
 
 
