@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from motet.calls import Ref
@@ -71,10 +72,20 @@ class Runner:
     def _scope(self, request: Request) -> Scope:
         return Scope(endpoint=self.where, request_id=request.request_id, trace=request.trace, deadline=request.deadline, loop=self._loop)
 
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], done: Callable[[], None]) -> Callable[[], None]:
+        """Run a coroutine that calls `done` at its end; returns what cancels it."""
+        task = self._loop.create_task(coroutine)
+
+        def abort() -> None:
+            unstarted = inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+            task.cancel()
+            if unstarted:  # its `finally` will never run
+                done()
+
+        return abort
+
     def _run_in_loop(self, request: Request, done: Callable[[], None]) -> None:
-        task = self._loop.create_task(self._unary(request, done))
-        request.abort = task.cancel
-        task.add_done_callback(_note_unstarted(done))
+        request.abort = self._start_task(self._unary(request, done), done)
 
     async def _unary(self, request: Request, done: Callable[[], None]) -> None:
         scope = self._scope(request)
@@ -146,9 +157,7 @@ class Runner:
         return None if request.format is Format.CODEC else formats.stream_type(self.schema, request.accept, where=self.where)
 
     def _stream_in_loop(self, request: Request, done: Callable[[], None]) -> None:
-        task = self._loop.create_task(self._stream(request, done))
-        request.abort = task.cancel
-        task.add_done_callback(_note_unstarted(done))
+        request.abort = self._start_task(self._stream(request, done), done)
 
     async def _stream(self, request: Request, done: Callable[[], None]) -> None:
         scope = self._scope(request)
@@ -245,10 +254,9 @@ class Runner:
     def start_batch(self, requests: list[Request], done: Callable[[], None]) -> None:
         """Run a batch; `done` is called in the loop once its slot is free."""
         if self.endpoint.is_async:
-            task = self._loop.create_task(self._batch_in_loop(requests, done))
-            task.add_done_callback(_note_unstarted(done))
+            abort = self._start_task(self._batch_in_loop(requests, done), done)
             for request in requests:
-                request.abort = lambda: task.cancel() if all(r.cancelled for r in requests) else None
+                request.abort = lambda: abort() if all(r.cancelled for r in requests) else None
         else:
             context = contextvars.copy_context()
             self._threads.submit(lambda: context.run(self._batch_in_thread, requests, done))
@@ -383,16 +391,6 @@ def _as_cancelled(error: BaseException, where: str) -> CallCancelled:
     wrapped = CallCancelled("something that the endpoint awaited was cancelled", where=where)
     wrapped.__cause__ = error
     return wrapped
-
-
-def _note_unstarted(done: Callable[[], None]) -> Callable[[asyncio.Task[None]], None]:
-    """Free the slot of a task that was cancelled before its first step, whose `finally` never ran."""
-
-    def check(task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            done()
-
-    return check
 
 
 def _answering(request: Request, answer: formats.Answer) -> Callable[[], None]:
