@@ -1,9 +1,13 @@
-"""Bodies to arguments and values to bodies, for each format that a request may have."""
+"""Bodies to arguments and values to bodies, for each format that a request may have.
+
+Validators and serializers are used without pydantic's `TypeAdapter` around them, whose methods take as long as a small body.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -20,7 +24,7 @@ EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An encoded value and, over HTTP, its media type."""
 
     payload: Payload
@@ -47,9 +51,10 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
             raise InvalidInput("an argument is given twice", where=where, found=", ".join(sorted(doubled)))
         kwargs |= given
     try:
-        return schema.arguments.validate_python(kwargs)
+        validated: dict[str, Any] = schema.arguments.validator.validate_python(kwargs)
     except ValidationError as error:
         raise invalid_input(error, where=where) from None
+    return validated
 
 
 def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dict[str, Any]:
@@ -67,16 +72,17 @@ def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dic
         raise UnsupportedMediaType("the body's type can't be read", where=where, found=media, instead=f"content-type: {readable}")
     try:
         if schema.only is not None:
-            return {schema.names[0]: schema.only.validate_json(bytes(body) if isinstance(body, memoryview) else body)}
+            return {schema.names[0]: schema.only.validator.validate_json(bytes(body) if isinstance(body, memoryview) else body)}
         if schema.body == "empty" and not bytes(body).strip():
             return {}
-        return schema.arguments.validate_json(bytes(body) if isinstance(body, memoryview) else body)
+        validated: dict[str, Any] = schema.arguments.validator.validate_json(bytes(body) if isinstance(body, memoryview) else body)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         if problem["type"] == "json_invalid":
             found = "an empty body" if not len(body) else shown(bytes(body[:64]).decode(errors="replace"))
             raise MalformedRequest(f"the body is no JSON: {problem['msg']}", where=where, found=found, instead=_body_hint(schema)) from None
         raise invalid_input(error, where=where) from None
+    return validated
 
 
 def _body_hint(schema: EndpointSchema) -> str:
@@ -101,7 +107,7 @@ def checked(schema: EndpointSchema, value: object, *, where: str) -> Any:
         InvalidOutput: it doesn't fit.
     """
     try:
-        return schema.result.validate_python(value)
+        return schema.result.validator.validate_python(value)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in problem["loc"])
@@ -135,7 +141,7 @@ def answer(schema: EndpointSchema, request: Request, value: object, *, where: st
 def to_json(schema: EndpointSchema, value: object, *, where: str) -> bytes:
     """Write a checked value as JSON by its annotation."""
     try:
-        return schema.result.dump_json(value, fallback=_plain)
+        return schema.result.serializer.to_json(value, fallback=_plain)
     except (PydanticSerializationError, UnicodeDecodeError) as error:
         raise InvalidOutput("the result can't be written as JSON", where=where, found=str(error)) from None
 
