@@ -34,6 +34,7 @@ from motet.wire.payload import Payload
 
 log = logging.getLogger("motet.gateway")
 
+_random_bits = random.getrandbits
 _SANE_ID = re.compile(rb"[!-~]{1,128}").fullmatch
 _SANE_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
@@ -293,7 +294,7 @@ class RequestReader:
 
     def _request_id(self) -> str:
         given = self._headers.get(b"x-request-id")
-        return given.decode() if given is not None and _SANE_ID(given) else f"{random.getrandbits(64):016x}"  # a name, no secret
+        return given.decode() if given is not None and _SANE_ID(given) else _random_bits(64).to_bytes(8, "big").hex()  # a name, no secret
 
     def _refused(self, error: MotetError, *, close: bool, more: dict[str, str] | None = None) -> Refusal:
         bodiless = self.phase != HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
@@ -322,13 +323,15 @@ class RequestReader:
             return Unauthorized("the API key is missing or wrong", instead="the header `Authorization: Bearer KEY` or `X-API-Key: KEY`")
         if self._route is None:
             return None
-        where = f"{method.decode()} {self._route.path}"
         if method != b"POST":
+            where = f"{method.decode()} {self._route.path}"
             return MethodNotAllowed("endpoints are called with POST", where=where, instead=f"POST {self._route.path}")
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            found = _shown(headers[b"content-encoding"])
+        if (coding := headers.get(b"content-encoding")) is not None and coding.lower() != b"identity":
             return UnsupportedMediaType(
-                "encoded bodies can't be read", where=where, found=f"content-encoding: {found}", instead="the plain body"
+                "encoded bodies can't be read",
+                where=f"POST {self._route.path}",
+                found=f"content-encoding: {_shown(coding)}",
+                instead="the plain body",
             )
         return None
 

@@ -69,7 +69,7 @@ def sizes_of(payload: Payload) -> tuple[int, ...] | None:
     return (len(payload.head), *map(len, payload.buffers)) if payload.buffers else None
 
 
-def pack(kind: FrameKind, exchange: int, meta: bytes = b"", payload: Payload = NOTHING) -> bytes | list[Buffer]:
+def pack(kind: int, exchange: int, meta: bytes = b"", payload: Payload = NOTHING) -> bytes | list[Buffer]:
     """Return a frame as one byte string, or as parts if it has buffers.
 
     Raises:

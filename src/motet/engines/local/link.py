@@ -53,7 +53,7 @@ class SocketLink(asyncio.Protocol):
             exchange.trace, exchange.content_type, exchange.accept, sizes_of(exchange.body),
         ))  # fmt: skip
         number = next(self._ids) & 0xFFFFFFFF
-        frame = pack(FrameKind.CALL, number, meta, exchange.body)
+        frame = pack(_CALL, number, meta, exchange.body)
         exchange.id = number
         alone = not self._exchanges
         self._exchanges[number] = exchange
