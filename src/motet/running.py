@@ -12,9 +12,10 @@ from motet.calls import Call, running_loop
 from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
+from motet.options import user_place
 from motet.runtime.handle import Handle
 from motet.service import Service
-from motet.targets import ScriptReached, is_loading_script
+from motet.targets import ScriptReached, is_importing, is_loading_script
 
 S = TypeVar("S", bound=Service)
 EngineName = Literal["inline", "local"]
@@ -165,6 +166,12 @@ def run(app: S, *, engine: EngineName = "local", name: str = "default", route: s
     """
     if is_loading_script():
         raise ScriptReached
+    if is_importing():
+        raise UsageError(
+            "motet.run is called while the file is imported to find the services in it",
+            where=user_place(),
+            instead="if __name__ == '__main__': above it",
+        )
     graph = compile_graph(app, name=name, route=route if route is not None else "/" if name == "default" else f"/{name}")
     return Running(graph, engine, port)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from motet import check
 from motet.binding import Node
-from motet.errors import DefinitionError, TargetError
+from motet.errors import DefinitionError, TargetError, UsageError
 from motet.identity import is_users_file
 
 
@@ -50,9 +51,11 @@ def find_node(target: str) -> Node:
     Raises:
         TargetError: the file, module or name doesn't exist, importing it fails, or it is no bound node.
         DefinitionError: a fault that nobody collects.
+        UsageError: Motet is misused while the file is imported.
     """
     source, name = split_target(target)
-    module = _import(source)
+    with importing():
+        module = _import(source)
     if not hasattr(module, name):
         nodes = [n for n, value in vars(module).items() if isinstance(value, Node)]
         close = difflib.get_close_matches(name, nodes, n=1) or nodes
@@ -110,7 +113,7 @@ def _import_file(path: Path) -> ModuleType:
 def _guarded(source: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
-    except DefinitionError:
+    except (DefinitionError, UsageError):
         raise
     except Exception as error:
         raise TargetError(f"importing {source} failed: {type(error).__name__}: {error}", where=_last_place(error)) from error
@@ -126,6 +129,25 @@ def _last_place(error: BaseException) -> str | None:
         return f"{error.filename}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users_file(f.filename) and not f.filename.startswith("<")]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+
+
+_importing = False
+
+
+@contextlib.contextmanager
+def importing() -> Generator[None]:
+    """Mark that this process imports code only to find what is in it: a `motet.run` at its top level would do so again, for ever."""
+    global _importing  # noqa: PLW0603  # the process does it, whichever thread
+    before, _importing = _importing, True
+    try:
+        yield
+    finally:
+        _importing = before
+
+
+def is_importing() -> bool:
+    """Whether this process imports code only to find what is in it."""
+    return _importing
 
 
 class ScriptReached(BaseException):

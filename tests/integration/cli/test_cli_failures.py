@@ -106,6 +106,19 @@ def test_a_file_that_ends_the_program(program, refused):
     assert "importing app.py ended the program (exit code 3)" in refused("app.py:app")
 
 
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_a_program_that_runs_its_app_when_it_is_imported(program, command):
+    program.write("app.py", APP + "\nwith motet.run(app):\n    pass\n")
+    done = program.run(command, "app.py:app")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:3] == [
+        "error: motet.run is called while the file is imported to find the services in it",
+        "  where:   app.py:38",
+        "  instead: if __name__ == '__main__': above it",
+    ]
+    assert program.leftovers() == []
+
+
 @pytest.mark.parametrize("engine", ["local", "inline"])
 def test_a_constructor_raises(app, refused, engine):
     said = refused("app.py:app", "--engine", engine)

@@ -39,7 +39,7 @@ from motet.errors import TargetError
 from motet.graph import compile_graph
 from motet.identity import is_users_file
 from motet.service import definition_of
-from motet.targets import load_script, load_target
+from motet.targets import importing, load_script, load_target
 from motet.wire import codec, failure
 
 ORPHAN_WAIT = 5.0  # s
@@ -115,8 +115,9 @@ class _Zygote:
                 plan = plan_graph(compile_graph(load_target(recipe.target), name=message.app, route=message.route))
             elif message.use_main:
                 load_script(recipe.script, recipe.module)
-            for name in message.classes:
-                _find(name)
+            with importing():
+                for name in message.classes:
+                    _find(name)
         except BaseException as error:  # noqa: BLE001  # user code may raise anything; all of it is reported
             self._send(LoadFailed(failure.record(error, endpoint="loading", replica=f"pid {os.getpid()}")))
             return
