@@ -28,7 +28,7 @@ def _ref_or_value(value: object, validate: core_schema.ValidatorFunctionWrapHand
 Forwarded = Annotated[T, ForwardRule()]
 """Type of a model's field that may be given as `call.ref`: the receiver of the model finds the value there.
 
-The value goes from the service that made it to the one that needs it without passing through the caller; it is checked
-against the result annotation of the endpoint that made it, not again against the field. Arrays, tensors and images need no
+The caller neither waits for the value nor decodes it. It is checked against the result annotation of the endpoint that made it,
+not again against the field. Arrays, tensors and images need no
 `arbitrary_types_allowed`.
 """
