@@ -25,7 +25,10 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None or _loop.is_closed():
             _loop = uvloop.new_event_loop()
+            runs = threading.Event()
+            _loop.call_soon(runs.set)
             threading.Thread(target=_loop.run_forever, name="motet-loop", daemon=True).start()
+            runs.wait()
         return _loop
 
 
@@ -44,16 +47,18 @@ def call_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, R], 
 
     def finished(task: asyncio.Task[R]) -> None:
         if task.cancelled():
-            post(call.home, call.cancel)
+            call.at_home(call.cancel)
         elif (error := task.exception()) is not None:
-            post(call.home, call.set_error, error)
+            call.at_home(call.set_error, error)
         else:
-            post(call.home, call.set_value, task.result())
+            call.at_home(call.set_value, task.result())
 
     def begin() -> None:
         task = loop.create_task(coroutine)
         call.on_cancel(lambda: post(loop, task.cancel))
         task.add_done_callback(finished)
+        if call.cancelled():  # before this could begin
+            task.cancel()
 
     post(loop, begin)
     return call

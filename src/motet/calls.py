@@ -9,6 +9,7 @@ decoded here.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import logging
 import threading
@@ -29,15 +30,30 @@ log = logging.getLogger("motet.calls")
 running_loop = asyncio._get_running_loop  # noqa: SLF001  # asyncio exports it for this; get_running_loop() raises where there is none
 
 _UNSET: Any = object()
+_making_events = threading.Lock()
 State = Literal["pending", "done", "failed", "cancelled"]
 
 
 def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object) -> None:
-    """Run `callback` in `loop`: now if this is its thread, else as soon as it comes round."""
+    """Run `callback` in `loop`: now if this is its thread, else as soon as it comes round; never if it is closed."""
     if running_loop() is loop:
         callback(*args)
-    else:
+        return
+    try:
         loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def _bearable(error: BaseException) -> BaseException:
+    """Return an error that can be raised where calls and streams are awaited: the ends of iterators mean something else there."""
+    if not isinstance(error, StopIteration | StopAsyncIteration):
+        return error
+    told = RuntimeError(f"the endpoint raised {type(error).__name__}")
+    told.__dict__.update(error.__dict__)
+    told.__cause__ = error
+    return told
 
 
 class Pending:
@@ -59,6 +75,21 @@ class Pending:
     def on_cancel(self, abort: Callable[[], object]) -> None:
         """Set what to do with the running request when it is cancelled here; runs in the home loop."""
         self._abort = abort
+
+    def at_home(self, callback: Callable[..., object], *args: object) -> None:
+        """Run `callback` in the home loop, or right here if that is closed: nothing runs there any more that this could race with.
+
+        The end of one loop must not keep the others from hearing of their calls.
+        """
+        if running_loop() is not self.home:
+            try:
+                self.home.call_soon_threadsafe(callback, *args)
+            except RuntimeError:
+                if not self.home.is_closed():
+                    raise
+            else:
+                return
+        callback(*args)
 
     def cancel(self, msg: object = None) -> bool:
         """Stop the request: a queued one is never run, a running async endpoint is cancelled.
@@ -143,13 +174,14 @@ class Call(Pending, Awaitable[V]):
         """Stop the call: a queued one is never run, a running async endpoint is cancelled."""
         if self._state != "pending":
             return False
-        if running_loop() is not self.home:
-            self.home.call_soon_threadsafe(self.cancel)
-            return True
-        self._end("cancelled")
-        if self._abort is not None:
-            self._abort()
+        self.at_home(self._cancel)
         return True
+
+    def _cancel(self) -> None:
+        if self._state == "pending":
+            self._end("cancelled")
+            if self._abort is not None:
+                self._abort()
 
     def __await__(self) -> Generator[Any, None, V]:
         """Wait in an event loop."""
@@ -200,7 +232,7 @@ class Call(Pending, Awaitable[V]):
     def set_error(self, error: BaseException) -> None:
         """End with an error."""
         if self._state == "pending":
-            self._error = error
+            self._error = _bearable(error)
             self._end("failed")
 
     def payload_to_forward(self) -> Payload | None:
@@ -214,22 +246,26 @@ class Call(Pending, Awaitable[V]):
         if self._event is not None:
             self._event.set()
         if self._callbacks is not None:
-            for fn, context in self._callbacks:
+            callbacks, self._callbacks = self._callbacks, None
+            for fn, context in callbacks if not self.home.is_closed() else ():
                 self.home.call_soon(fn, self, context=context)
-            self._callbacks = None
 
     def _wait(self, timeout: float | None) -> None:
         if running_loop() is not None:
             message = f"{self.name}(...).result() would block the event loop that runs in this thread"
             raise UsageError(message, instead="`await` the call, or make the endpoint a plain `def`")
-        self._event = threading.Event()
-        if self._state == "pending" and not self._event.wait(timeout):
+        if not self.home.is_running():
+            message = f"{self.name}(...).result() would wait for ever: the event loop that it is at home in doesn't run"
+            raise UsageError(message, instead="`await` it in that loop, or start the app by `with motet.run(...)`")
+        with _making_events:  # several threads may wait for one call
+            event = self._event = self._event or threading.Event()
+        if self._state == "pending" and not event.wait(timeout):
             message = f"{self.name} has not answered after {timeout} s; it still runs"
             raise TimeoutError(message)
 
     def __del__(self) -> None:
         """Log an error that nobody has looked at."""
-        if self._state == "failed" and not self._observed:
+        if getattr(self, "_state", None) == "failed" and not self._observed:  # one that was refused has no state
             log.error("%s failed and nobody looked at the error: %r", self.name, self._error)
 
 
@@ -287,8 +323,8 @@ class Stream(Pending, AsyncIterator[T]):
         scope.add_stream(self)
 
     def _leave(self) -> None:
-        if self.scope is not None and self.scope.streams is not None:
-            self.scope.streams.discard(self)
+        if self.scope is not None:
+            self.scope.remove_stream(self)
 
     def on_consume(self, consume: Callable[[], None]) -> None:
         """Set what tells the producer that one item was taken; runs in the home loop."""
@@ -318,7 +354,7 @@ class Stream(Pending, AsyncIterator[T]):
                 yield asyncio.run_coroutine_threadsafe(self._next(), self.home).result()
             except StopAsyncIteration:
                 return
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, concurrent.futures.CancelledError):
                 raise CallCancelled(f"{self.name} was cancelled") from None
 
     async def _next(self) -> T:
@@ -343,15 +379,16 @@ class Stream(Pending, AsyncIterator[T]):
         """Stop the producer; items that wait here are dropped."""
         if self._end is not None:
             return False
-        if running_loop() is not self.home:
-            self.home.call_soon_threadsafe(self.cancel)
-            return True
-        self._observed = True
-        self._items.clear()
-        self._finish(asyncio.CancelledError())
-        if self._abort is not None:
-            self._abort()
+        self.at_home(self._cancel)
         return True
+
+    def _cancel(self) -> None:
+        if self._end is None:
+            self._observed = True
+            self._items.clear()
+            self._finish(asyncio.CancelledError())
+            if self._abort is not None:
+                self._abort()
 
     async def aclose(self) -> None:
         """Stop the producer, as `cancel` does."""
@@ -366,7 +403,7 @@ class Stream(Pending, AsyncIterator[T]):
     def finish(self, error: BaseException | None = None) -> None:
         """End well, or with an error after the items that wait; called in the home loop."""
         if self._end is None:
-            self._finish(error if error is not None else StopAsyncIteration())
+            self._finish(_bearable(error) if error is not None else StopAsyncIteration())
 
     def _finish(self, end: BaseException) -> None:
         self._end = end
@@ -374,7 +411,7 @@ class Stream(Pending, AsyncIterator[T]):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._waiter is not None and not self._waiter.done() and not self.home.is_closed():
             self._waiter.set_result(None)
 
     def __repr__(self) -> str:
@@ -383,5 +420,5 @@ class Stream(Pending, AsyncIterator[T]):
 
     def __del__(self) -> None:
         """Stop the producer of a stream that nobody reads any more."""
-        if self._end is None and self._abort is not None and not self.home.is_closed():
+        if getattr(self, "_end", self) is None and self._abort is not None and not self.home.is_closed():
             self.home.call_soon_threadsafe(self._abort)

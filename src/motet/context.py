@@ -39,19 +39,26 @@ class Scope:
         self.loop = loop  # of the replica: threads that run sync endpoints make their calls there
         self.deadline = deadline  # time.monotonic() seconds; inf means none
         self.calls: set[Unfinished] = set()
-        self.streams: weakref.WeakSet[Unfinished] | None = None
+        # A dict, since the loop forgets streams while the thread of a sync endpoint looks through them: a `WeakSet` is no match for that.
+        self.streams: dict[int, weakref.ref[Unfinished]] | None = None
         self.open = True
         self.failed = False
 
     def add_stream(self, stream: Unfinished) -> None:
         """Register a stream, without keeping one alive that nobody reads any more: its producer's slot is free at once."""
-        if self.streams is None:
-            self.streams = weakref.WeakSet()
-        self.streams.add(stream)
+        streams = self.streams = self.streams if self.streams is not None else {}
+        key = id(stream)
+        streams[key] = weakref.ref(stream, lambda _: streams.pop(key, None))
+
+    def remove_stream(self, stream: Unfinished) -> None:
+        """Forget a stream that has ended."""
+        if self.streams is not None:
+            self.streams.pop(id(stream), None)
 
     def running(self) -> list[Unfinished]:
         """Return the calls and streams that haven't ended."""
-        return [*self.calls, *(self.streams or ())]
+        streams = [reference() for reference in list((self.streams or {}).values())]
+        return [*self.calls, *(stream for stream in streams if stream is not None)]
 
     def left(self) -> float:
         """Return the seconds until the deadline; inf if there is none."""

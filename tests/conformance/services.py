@@ -88,6 +88,16 @@ class Held(motet.Service):
         return x
 
     @motet.endpoint
+    async def fails(self, x: int) -> int:
+        self.gate.reached()
+        await self.gate.wait()
+        raise LookupError(x)
+
+    @motet.endpoint
+    def stops(self, x: int) -> int:
+        return next(i for i in range(x) if i > x)
+
+    @motet.endpoint
     def quick(self, x: int) -> int:
         return x
 
@@ -135,6 +145,16 @@ class Callers(motet.Service):
         """Returns while its call still runs."""
         self.held.asynchronous(x)
         await self.begun.wait()
+        return x
+
+    @motet.endpoint
+    def loop_of_its_own(self, x: int) -> int:
+        """Leaves a call behind in an event loop that has ended."""
+
+        async def inner() -> None:
+            self.held.asynchronous(x)
+
+        asyncio.run(inner())
         return x
 
     @motet.endpoint

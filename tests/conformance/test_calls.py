@@ -140,6 +140,105 @@ async def test_many_threads_call_at_once(kinds):
     assert sorted(results) == sorted(base + i + 1 for base in (0, 100, 200, 300) for i in range(50))
 
 
+async def test_several_threads_wait_for_one_call(start, gate):
+    """Everybody who waits for a call hears of its end."""
+    held = gate()
+    service = await start(Held.bind(held))
+    call = service.asynchronous(3)
+    entered = threading.Barrier(5)
+
+    def wait():
+        entered.wait()
+        return call.result()
+
+    waiting = [asyncio.create_task(asyncio.to_thread(wait)) for _ in range(4)]
+    await asyncio.to_thread(entered.wait)
+    held.open()
+    assert await asyncio.gather(*waiting) == [3, 3, 3, 3]
+
+
+async def test_call_of_a_loop_that_has_ended(start, gate):
+    """A call that is left behind in a loop that has ended is cancelled, and hurts nobody."""
+    held, finished = gate(), gate()
+    service = await start(Callers.bind(Held.bind(held, finished), Kinds.bind(), gate()))
+    assert await service.loop_of_its_own(3) == 3
+    assert await service.from_sync(3) == 8
+
+
+async def test_deadline_in_a_loop_that_has_ended(start, gate):
+    """The deadline of a call whose loop has ended passes, and so do those of the others."""
+    service = await start(Held.bind(gate()))
+
+    async def elsewhere():
+        service.options(timeout=0.01).asynchronous(1)
+
+    await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+    with pytest.raises(motet.DeadlineExceeded):
+        await service.options(timeout=1.1).asynchronous(2)
+
+
+@pytest.mark.parametrize("name", ["asynchronous", "fails"])
+async def test_ref_of_a_call_of_another_loop(start, gate, name):
+    """A ref may be passed on in another loop than its call's, which hears of its end all the same."""
+    held = gate()
+    service = await start(Held.bind(held))
+    first = getattr(service, name)(4)
+
+    async def elsewhere():
+        second = service.quick(first.ref)
+        held.open()
+        return await second
+
+    outcome = (await asyncio.gather(asyncio.to_thread(lambda: asyncio.run(elsewhere())), return_exceptions=True))[0]
+    assert outcome == 4 if name == "asynchronous" else type(outcome) is LookupError
+
+
+async def test_end_of_an_iterator_as_an_error(start, gate):
+    """A StopIteration that leaves an endpoint is a RuntimeError, as it is for coroutines; `gather` hears of it too."""
+    service = await start(Held.bind(gate()))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.gather(service.stops(1))
+
+
+async def test_stream_cancelled_while_a_thread_reads_it(kinds):
+    """`for` over a stream that somebody else cancels says so."""
+
+    def read():
+        stream = kinds.generate_async(100_000)
+        with pytest.raises(motet.CallCancelled, match="generate_async"):  # noqa: PT012  # items come before the error
+            for item in stream:
+                if item == 3:
+                    stream.cancel()
+
+    await asyncio.to_thread(read)
+
+
+def test_call_in_a_loop_that_does_not_run(running):
+    """`.result()` says so where the loop that would have to bring the answer stands still."""
+    loop = asyncio.new_event_loop()
+    app = running(Kinds.bind())
+    try:
+        kinds = loop.run_until_complete(app.__aenter__())
+        with pytest.raises(motet.UsageError, match="doesn't run"):
+            kinds.plain(1).result()
+        assert loop.run_until_complete(kinds.plain(1)) == 2
+    finally:
+        loop.run_until_complete(app.__aexit__(None, None, None))
+        loop.close()
+
+
+def test_call_after_the_end_of_its_loop(running):
+    """A handle that outlives the loop of its app says so."""
+
+    async def leak():
+        async with running(Kinds.bind()) as kinds:
+            return kinds
+
+    kinds = asyncio.run(leak())
+    with pytest.raises(motet.Unavailable, match="loop"):
+        kinds.plain(1).result()
+
+
 def test_with_runs_an_app_from_sync_code(running):
     """`with motet.run(...)` starts an app in sync code and gives a handle."""
     with running(Kinds.bind()) as kinds:

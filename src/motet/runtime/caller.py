@@ -11,7 +11,7 @@ from typing import Any
 
 from motet.calls import Call, Ref, Stream, post, running_loop
 from motet.context import Scope, current_scope, new_request_id
-from motet.errors import CallCancelled, UsageError
+from motet.errors import CallCancelled, Unavailable, UsageError
 from motet.options import CallOptions
 from motet.runtime.exchange import WINDOW, Exchange, Format
 from motet.runtime.plans import EndpointPlan, HandleSpec
@@ -71,6 +71,8 @@ class Caller:
             self._send_when_ready(exchange, pending, refs, lambda: encode_arguments(args, kwargs, scope)[0])
         elif running_loop() is self.loop:
             self.router.send(exchange)
+        elif self.loop.is_closed():
+            _fail(pending, Unavailable("the event loop that the app was started in has ended", where=name, instead="start the app again"))
         else:
             self.loop.call_soon_threadsafe(self.router.send, exchange)
         return pending
@@ -99,12 +101,12 @@ class Caller:
                 _fail(pending, problem)
                 post(self.loop, self.router.finished, exchange)
 
-        def watch() -> None:
-            for call in calls.values():
-                call.add_done_callback(ended)
+        def hand_over(call: Call[Any]) -> None:
+            pending.at_home(ended, call)
 
         post(self.loop, self.router.hold, exchange)
-        post(pending.home, watch)
+        for call in calls.values():  # each may be at home in another loop
+            call.at_home(call.add_done_callback, hand_over)
 
 
 def _why_no_value(call: Call[Any], *, taker: str) -> BaseException | None:
@@ -166,21 +168,20 @@ class _CallExchange(_Outgoing):
         if running_loop() is self._call.home:
             self._call.set_payload(payload)
         else:
-            self._call.home.call_soon_threadsafe(self._call.set_payload, payload)
+            self._call.at_home(self._call.set_payload, payload)
 
     def on_failure(self, failure: Failure) -> None:
-        post(self._call.home, self._call.set_error, rebuild(failure))
+        self._call.at_home(self._call.set_error, rebuild(failure))
 
 
 class _StreamExchange(_Outgoing):
     """Holds its stream weakly: one that nobody reads any more stops its producer when it is collected."""
 
-    __slots__ = ("_begun", "_home", "_stream", "_taken")
+    __slots__ = ("_begun", "_stream", "_taken")
 
     def attach(self, pending: Any, caller: Caller) -> None:
         super().attach(pending, caller)
         self._stream: weakref.ref[Stream[Any]] = weakref.ref(pending)
-        self._home = pending.home
         self._begun = False
         self._taken = 0
         pending.on_consume(self._consumed)
@@ -198,15 +199,15 @@ class _StreamExchange(_Outgoing):
     def on_item(self, payload: Payload) -> None:
         self._begun = True
         if (stream := self._stream()) is not None:
-            post(self._home, stream.push, payload)
+            stream.at_home(stream.push, payload)
 
     def on_end(self) -> None:
         if (stream := self._stream()) is not None:
-            post(self._home, stream.finish)
+            stream.at_home(stream.finish)
 
     def on_failure(self, failure: Failure) -> None:
         if (stream := self._stream()) is not None:
-            post(self._home, stream.finish, rebuild(failure))
+            stream.at_home(stream.finish, rebuild(failure))
 
 
 def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:
