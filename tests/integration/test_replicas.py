@@ -1,11 +1,93 @@
 """What only several replicas, each a process, can show."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import motet
-from motet.testing import Gate
+from motet.engines.local.processes import until_end
+from motet.testing import PATIENCE, Gate
 
 pytestmark = pytest.mark.anyio
+
+
+class Parent(motet.Service):
+    """Has processes of its own."""
+
+    def __init__(self, begun: Gate) -> None:
+        self.begun = begun
+
+    @motet.endpoint
+    def children(self) -> list[int]:
+        """Fork one process, which inherits the sockets, and start another."""
+        forked = os.fork()
+        if forked == 0:
+            signal.pause()
+            os._exit(0)
+        return [forked, subprocess.Popen(["sleep", "600"]).pid]
+
+    @motet.endpoint
+    async def wait(self) -> int:
+        self.begun.reached()
+        await asyncio.Event().wait()
+        return 1
+
+
+async def pids():
+    return [replica.pid for server in await motet.status() for node in server.apps[0].nodes for replica in node.replicas]
+
+
+async def test_death_of_a_replica_that_has_children(gate):
+    """Callers hear of a replica's death at once, even if processes that it forked live on; those are ended, too."""
+    async with motet.run(Parent.bind(gate)) as parent:
+        children = await parent.children()
+        call = parent.options(timeout=PATIENCE).wait()
+        await gate.until_reached()
+        os.kill((await pids())[0], signal.SIGKILL)
+        with pytest.raises(motet.ReplicaDied):
+            await call
+        await asyncio.gather(*[asyncio.wait_for(until_end(child), PATIENCE) for child in children])
+
+
+async def test_children_of_a_replica_end_with_it(gate):
+    """Stopping an app leaves no process, not even one that a service has started."""
+    async with motet.run(Parent.bind(gate)) as parent:
+        children = await parent.children()
+    await asyncio.gather(*[asyncio.wait_for(until_end(child), PATIENCE) for child in children])
+
+
+OWNER = """
+import os, signal, sys
+import motet
+from test_replicas import Parent
+from motet.testing import Gate
+
+with Gate() as gate, motet.run(Parent.bind(gate)) as parent:
+    supervisor = motet.status().result()[0].pid
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    print(supervisor, child, flush=True)
+    signal.pause()
+"""
+
+
+async def test_death_of_the_owner_that_has_children():
+    """All that `motet.run` started ends with its program, even if processes that it forked live on."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONWARNINGS": "ignore"}
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", OWNER, stdout=subprocess.PIPE, env=environment)
+    supervisor, child = map(int, (await owner.stdout.readline()).split())
+    try:
+        owner.kill()
+        await asyncio.wait_for(until_end(supervisor), PATIENCE)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        await owner.communicate()
 
 
 class Sick(motet.Service):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from motet.errors import StartError
 from motet.wire import failure
 
 END_WAIT = 5.0  # s that a process gets to end by itself before it is killed
+GROUP_LOOKS = 1000  # in that time, at what is left of a group
 
 
 def start_process(module: str, *arguments: str, descriptors: tuple[int, ...] = (), environment: Mapping[str, str] | None = None) -> int:
@@ -33,10 +35,13 @@ def start_process(module: str, *arguments: str, descriptors: tuple[int, ...] = (
             os.set_inheritable(descriptor, False)
 
 
-async def exit_status(pid: int) -> int:
-    """Wait until a child process has ended and return what `waitpid` says of it."""
+async def until_end(pid: int) -> None:
+    """Wait until a process has ended, a child or any other."""
     loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     ended = loop.create_future()
     try:
         loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
@@ -44,7 +49,31 @@ async def exit_status(pid: int) -> int:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    return os.waitpid(pid, 0)[1]  # noqa: ASYNC222  # it has ended: this doesn't wait
+
+
+async def exit_status(pid: int) -> int:
+    """Wait until a child process has ended and return what `waitpid` says of it; 0 where somebody else has asked before."""
+    await until_end(pid)
+    try:
+        return os.waitpid(pid, 0)[1]  # noqa: ASYNC222  # it has ended: this doesn't wait
+    except ChildProcessError:
+        return 0
+
+
+async def exit_status_of_group(leader: int) -> int:
+    """Wait until a child has ended that leads a process group, end what it has left of that, and return what `waitpid` says.
+
+    Processes that a replica forked hold its sockets open: as long as one lives, callers don't hear that the replica died.
+    """
+    await until_end(leader)
+    with contextlib.suppress(ProcessLookupError):  # before its id is free for others
+        os.killpg(leader, signal.SIGKILL)
+    status = await exit_status(leader)
+    with contextlib.suppress(ChildProcessError):  # none is left
+        for _ in range(GROUP_LOOKS):
+            if os.waitpid(-leader, os.WNOHANG)[0] == 0:  # noqa: ASYNC222  # it doesn't wait
+                await asyncio.sleep(END_WAIT / GROUP_LOOKS)
+    return status
 
 
 def kill(pid: int, by: signal.Signals = signal.SIGKILL) -> None:

@@ -50,7 +50,9 @@ def run_replica(message: Spawn) -> None:
 
 
 def _fresh_process(message: Spawn) -> None:
-    """Undo what a fork shares and shouldn't: signal handling, random state, thread limits."""
+    """Undo what a fork shares and shouldn't: process group, signal handling, random state, thread limits."""
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)  # what this process leaves behind ends with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor stops replicas over their connection, after draining
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)

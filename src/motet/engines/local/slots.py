@@ -15,7 +15,7 @@ from motet.engines.interface import NodeStatus, ReplicaStatus
 from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
 from motet.engines.local.linux import exit_text
 from motet.engines.local.plan import NodePlan
-from motet.engines.local.processes import END_WAIT, Zygote, exit_status, kill
+from motet.engines.local.processes import END_WAIT, Zygote, exit_status_of_group, kill
 from motet.errors import StartError
 from motet.options import Config
 from motet.runtime.lifecycle import REPLICA, SLOT, Lifecycle
@@ -153,7 +153,7 @@ class Slot:
             record.pid = await self.zygote.spawn(message)
             if record.lifecycle.state == "stopping":  # retired before there was a process that could be told
                 kill(record.pid)
-            status = await exit_status(record.pid)
+            status = await exit_status_of_group(record.pid)
         except Exception as error:  # noqa: BLE001  # whatever keeps a process from being made is the start's failure
             record.failure = record.failure or failure.record(error, endpoint=f"{self.address} (start)", replica=record.identity)
             status = 256

@@ -13,6 +13,7 @@ import uvloop
 
 from motet.engines.local.control import Answer, ControlConnection, Hello
 from motet.engines.local.listening import listen, url_of
+from motet.engines.local.processes import until_end
 from motet.engines.local.replica_process import LOG_FORMAT
 from motet.engines.local.supervisor import Supervisor
 from motet.errors import MotetError
@@ -50,7 +51,8 @@ async def _main(owner: socket.socket, target: str, port: int | None) -> None:
     loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(supervisor.stop()))
     attending = asyncio.create_task(supervisor.reception.attend(connection, hello))
     ended = asyncio.create_task(supervisor.ended.wait())
-    await asyncio.wait([attending, ended], return_when=asyncio.FIRST_COMPLETED)
+    alone = asyncio.create_task(until_end(hello.pid))  # processes that the owner forked may hold its end of the socket open
+    await asyncio.wait([attending, ended, alone], return_when=asyncio.FIRST_COMPLETED)
     if not supervisor.ended.is_set():  # the owner died, or left without saying goodbye
         supervisor.kill()
         with contextlib.suppress(Exception):
