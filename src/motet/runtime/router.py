@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from motet.errors import DeadlineExceeded, MotetError, Overloaded, ReplicaDied, ShuttingDown, Unavailable
 from motet.runtime.exchange import Exchange, Link
 from motet.runtime.timeouts import Timeouts
-from motet.wire.codec import class_name
 from motet.wire.failure import Failure, record
+from motet.wire.names import class_name
 
 log = logging.getLogger("motet.router")
 

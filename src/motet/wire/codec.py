@@ -13,7 +13,6 @@ import datetime as dt
 import decimal
 import enum
 import fractions
-import importlib
 import pathlib
 import pickle
 import sys
@@ -29,6 +28,7 @@ from pydantic_core import PydanticUndefined
 
 from motet import byvalue
 from motet.errors import InvalidOutput
+from motet.wire.names import class_name, is_importable, load_class
 from motet.wire.payload import Buffer, Payload
 
 OUT_OF_BAND = 4096  # bytes from which a buffer leaves the head
@@ -253,49 +253,6 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
     return None
 
 
-@lru_cache(maxsize=4096)
-def is_importable(kind: type) -> bool:
-    """Whether other processes can find the class by its module and name."""
-    found: object = sys.modules.get(kind.__module__)
-    for part in kind.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is kind and (kind.__module__ != "__main__" or main_script() is not None)
-
-
-def main_script() -> str | None:
-    """Return the file of this process's main module; None in a notebook or where the program came from standard input."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return str(pathlib.Path(file).resolve()) if file is not None and pathlib.Path(file).is_file() else None
-
-
-@lru_cache(maxsize=4096)
-def class_name(kind: type) -> str:
-    """Return `module:qualified.name`; a script's own name is the same in every process that loaded it."""
-    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
-    return f"{module}:{kind.__qualname__}"
-
-
-@lru_cache(maxsize=4096)
-def load_class(name: str) -> type:
-    """Return the class that `class_name` named.
-
-    Raises:
-        ImportError: there is no such class here.
-    """
-    module, _, qualified = name.partition(":")
-    found: object = importlib.import_module(module)
-    try:
-        for part in qualified.split("."):
-            found = getattr(found, part)
-    except AttributeError:
-        message = f"there is no {qualified} in the module {module} of this process"
-        raise ImportError(message) from None
-    if not isinstance(found, type):
-        message = f"{name} is no class"
-        raise ImportError(message)  # noqa: TRY004  # whatever is wrong, the class isn't here
-    return found
-
-
 class _Reader:
     """Turns msgpack extensions back into values."""
 
@@ -400,7 +357,9 @@ def encode(value: object, *, embed: Embed | None = None) -> Payload:
         return Payload(_pack(writer.convert(value)), tuple(writer.buffers))
     except UnicodeEncodeError as error:
         raise InvalidOutput(
-            "a text with lone surrogates is no Unicode and can't be sent", found=ascii(error.object[:64]), instead="bytes: `os.fsencode(text)`"
+            "a text with lone surrogates is no Unicode and can't be sent",
+            found=ascii(error.object[:64]),
+            instead="bytes: `os.fsencode(text)`",
         ) from None
     except RecursionError:
         raise InvalidOutput("a value that is nested too deeply, or contains itself, can't be sent", instead="a flat form of it") from None

@@ -10,7 +10,7 @@ import msgspec
 
 from motet.errors import MotetError, RemoteError, http_status, public_fields
 from motet.options import LIBRARY
-from motet.wire import codec
+from motet.wire import codec, names
 from motet.wire.payload import Payload
 
 MAX_FRAMES = 32
@@ -68,7 +68,7 @@ def record(error: BaseException, *, endpoint: str, replica: str, begun: bool = T
     fields, status = _public(error)
     kind: type = type(error)
     return Failure(
-        kind=codec.class_name(kind),
+        kind=names.class_name(kind),
         message=_text(error),
         state=state,
         pickled=pickled,
@@ -188,7 +188,7 @@ def _state(error: BaseException) -> tuple[bytes, bool]:
 
 def _restore(failure: Failure) -> BaseException | None:
     try:
-        kind = codec.load_class(failure.kind)
+        kind = names.load_class(failure.kind)
         if not issubclass(kind, Exception) or not failure.state:
             return None  # a SystemExit would end the caller, too
         if failure.pickled:

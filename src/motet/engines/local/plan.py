@@ -20,7 +20,7 @@ from motet.openapi import openapi
 from motet.options import Config
 from motet.runtime.plans import EndpointPlan, HandleSpec, endpoint_plans
 from motet.samples import sample_body
-from motet.wire import codec
+from motet.wire import codec, names
 
 # Declared, validated, and acted on by later versions.
 NOT_YET = (
@@ -120,8 +120,8 @@ def _plan_node(node: GraphNode) -> NodePlan:
     return NodePlan(
         name=node.name,
         service=node.definition.name,
-        cls=codec.class_name(cls),
-        cls_by_value=None if codec.is_importable(cls) else byvalue.dumps(cls),
+        cls=names.class_name(cls),
+        cls_by_value=None if names.is_importable(cls) else byvalue.dumps(cls),
         arguments=(bytes(arguments.head), *map(bytes, arguments.buffers)),
         dependencies=tuple(dict.fromkeys(d.name for found in node.dependencies.values() for d in found)),
         config=node.config.model_dump_json(exclude_unset=True).encode(),
@@ -145,7 +145,7 @@ def recipe_of_this_process() -> Recipe:
     return Recipe(
         sys_path=absolute_path(),
         folder=str(Path.cwd()),
-        script=codec.main_script(),
+        script=names.main_script(),
         module=None if spec is None else spec.name,
     )
 

@@ -26,7 +26,7 @@ from motet.runtime.handle import Handle
 from motet.runtime.replica import Replica, ReplicaSpec
 from motet.runtime.router import Router
 from motet.service import definition_of
-from motet.wire import codec, failure
+from motet.wire import codec, failure, names
 from motet.wire.payload import Payload
 
 BUSY_INTERVAL = 1.0  # s between reports of how much runs
@@ -69,7 +69,7 @@ def _fresh_process(message: Spawn) -> None:
 
 def node_class(node: NodePlan) -> type:
     """Return a node's class: imported, or made from its bytes."""
-    loaded: Any = cloudpickle.loads(node.cls_by_value) if node.cls_by_value is not None else codec.load_class(node.cls)
+    loaded: Any = cloudpickle.loads(node.cls_by_value) if node.cls_by_value is not None else names.load_class(node.cls)
     if not isinstance(loaded, type):
         message = f"{node.cls} is no class"
         raise TypeError(message)

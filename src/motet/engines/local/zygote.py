@@ -40,7 +40,7 @@ from motet.graph import compile_graph
 from motet.identity import is_users_file
 from motet.service import definition_of
 from motet.targets import importing, load_script, load_target
-from motet.wire import codec, failure
+from motet.wire import failure, names
 
 ORPHAN_WAIT = 5.0  # s
 
@@ -187,7 +187,7 @@ def preload(message: Spawn) -> None:
 
 def _find(name: str) -> type:
     try:
-        return codec.load_class(name)
+        return names.load_class(name)
     except ImportError as error:
         module, _, qualified = name.partition(":")
         raise TargetError(
@@ -201,7 +201,7 @@ def _warm_up(plan: AppPlan | None) -> None:
     """Build validators before the fork, so that each replica has them."""
     for node in plan.nodes if plan is not None else ():
         if node.cls_by_value is None:
-            definition = definition_of(codec.load_class(node.cls))
+            definition = definition_of(names.load_class(node.cls))
             for endpoint in definition.endpoints.values():
                 schema.schema_of(endpoint, definition.cls)
 
