@@ -29,19 +29,29 @@ class _Server:
         self.loop = loop
         self.port = port
         self.engine: Engine | None = None
+        self.retired = False  # has stopped for good
         self.apps: set[str] = set()
         self._lock = asyncio.Lock()
 
-    async def deploy(self, graph: Graph) -> object:
+    async def deploy(self, graph: Graph, port: int | None) -> Handle | None:
+        """Start an app and return its handle; None if this stopped in the meantime, and another is to be asked."""
         async with self._lock:
+            if self.retired:
+                return None
             if self.engine is None:
-                engine = make_engine(self.name, self.port)
                 try:
+                    engine = make_engine(self.name, self.port)
                     await engine.start()
                 except BaseException:
-                    _servers.pop((self.name, self.loop), None)
+                    self._retire()
                     raise
                 self.engine = engine
+            elif port not in (None, self.port):
+                raise UsageError(
+                    "all apps that a program runs are served on one port, which the first of them decides",
+                    found=f"port={port} after {'no port' if self.port is None else self.port}",
+                    instead="give `port` where the first app is run",
+                )
             try:
                 spec = await self.engine.deploy(graph)
             except BaseException:
@@ -62,8 +72,14 @@ class _Server:
     async def _stop_if_unused(self) -> None:
         if not self.apps and self.engine is not None:
             engine, self.engine = self.engine, None
-            _servers.pop((self.name, self.loop), None)
-            await engine.stop()
+            try:
+                await engine.stop()  # who comes meanwhile waits: the next engine may need this one's port
+            finally:
+                self._retire()
+
+    def _retire(self) -> None:
+        self.retired = True
+        _servers.pop((self.name, self.loop), None)
 
 
 _servers: dict[tuple[str, asyncio.AbstractEventLoop], _Server] = {}
@@ -101,10 +117,11 @@ class Running(Generic[S]):
         if self._server is not None:
             raise UsageError(f"the app {self._graph.name!r} runs already")
         loop = asyncio.get_running_loop()
-        server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._port))
-        handle = await server.deploy(self._graph)
-        self._server = server
-        return cast("S", handle)
+        while True:
+            server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._port))
+            if (handle := await server.deploy(self._graph, self._port)) is not None:
+                self._server = server
+                return cast("S", handle)
 
     async def _exit(self) -> None:
         server, self._server = self._server, None

@@ -185,11 +185,27 @@ class Asks(motet.Service):
         return [self.name, self.again]
 
 
+class Slow(motet.Service):
+    """Is constructed as slowly as a test wants."""
+
+    def __init__(self, begun: Gate, go: Gate) -> None:
+        begun.reached()
+        go.wait_sync()
+
+    @motet.endpoint
+    def ok(self) -> int:
+        return 1
+
+
 class Broken(motet.Service):
     """Fails when it is constructed, started, or looked at."""
 
     def __init__(self, how: str, leaf: Leaf | None = None) -> None:
         self.how = how
+        if how == "exit":
+            raise SystemExit("no license")
+        if how == "empty":
+            next(iter([]))
         if how == "init":
             raise FileNotFoundError(2, "no model here", "/models/none")
 
@@ -197,6 +213,8 @@ class Broken(motet.Service):
         if self.how == "start":
             message = "no connection"
             raise ConnectionError(message)
+        if self.how == "start-exit":
+            raise SystemExit("no license")
 
     async def health(self) -> bool:
         if self.how == "health":

@@ -4,7 +4,7 @@ import asyncio
 import traceback
 
 import pytest
-from assembly import Broken, Hooked, Leaf, NeedsHook
+from assembly import Broken, Hooked, Leaf, NeedsHook, Slow
 from flow import Slots
 
 import motet
@@ -24,7 +24,16 @@ async def test_hooks_run(running, gate):
 
 
 @pytest.mark.parametrize(
-    ("how", "text"), [("init", "no model here"), ("start", "no connection"), ("health", "sick"), ("health-false", "health")]
+    ("how", "text"),
+    [
+        ("init", "no model here"),
+        ("exit", "no license"),
+        ("empty", "StopIteration"),
+        ("start", "no connection"),
+        ("start-exit", "no license"),
+        ("health", "sick"),
+        ("health-false", "health"),
+    ],
 )
 async def test_failing_start(running, how, text):
     """A service that can't start is a StartError that names it and has the cause."""
@@ -54,6 +63,36 @@ async def test_nothing_is_left_of_a_failed_start(running, gate):
     await stopped.until_reached()
     async with running(Leaf.bind("fine"), name="half") as leaf:
         assert await leaf.who() == "fine"
+
+
+async def test_nothing_is_left_of_a_cancelled_start(running, gate):
+    """An app whose start is cancelled doesn't run, and the name is free."""
+    begun, go = gate("begun"), gate("go")
+    async with running(Leaf.bind("stays")) as stays:
+        start = asyncio.create_task(running(Slow.bind(begun, go), name="slow")._enter())
+        await begun.until_reached()
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        go.open()
+        async with running(Leaf.bind("fine"), name="slow") as leaf:
+            assert await leaf.who() == "fine"
+        assert await stays.who() == "stays"
+
+
+async def test_start_while_the_last_app_stops(running):
+    """An app that is started while the last one is being stopped is like any other."""
+    first = running(Leaf.bind("first"))
+    await first
+    stopping = asyncio.create_task(first._exit())
+    await asyncio.sleep(0)
+    async with running(Leaf.bind("second"), name="second") as leaf:
+        await stopping
+        assert await leaf.who() == "second"
+        assert [app.name for server in await motet.status() for app in server.apps] == ["second"]
+        await motet.delete("second")
+        with pytest.raises(motet.Unavailable):
+            await leaf.who()
 
 
 async def test_closing_answers_everyone(running, gate):

@@ -68,8 +68,10 @@ class InlineEngine:
         try:
             for node in graph.nodes.values():
                 addresses[node.name] = await self._place(node, graph, addresses)
-        except Exception as error:
+        except BaseException as error:
             await self.delete(graph.name)
+            if not isinstance(error, Exception):
+                raise
             failed = list(graph.nodes)[len(addresses)] if len(addresses) < len(graph.nodes) else graph.root
             raise StartError(f"{failed} could not be started: {type(error).__name__}: {error}", where=graph.nodes[failed].place) from error
         root = graph.nodes[graph.root]

@@ -20,7 +20,7 @@ from motet.runtime.exchange import Request
 from motet.runtime.execution import Runner, close_scope
 from motet.runtime.lifecycle import REPLICA, Lifecycle
 from motet.runtime.mailbox import Lane, Mailbox, SlotLane
-from motet.runtime.threads import WorkerThreads
+from motet.runtime.threads import WorkerThreads, as_exception
 from motet.schema import schema_of
 from motet.wire import failure
 
@@ -99,10 +99,12 @@ class Replica:
             if (start := getattr(self._instance, "start", None)) is not None:
                 await start()
             await self.check_health()
-        except BaseException:
+        except BaseException as error:
             self.lifecycle.move("failed")
             self._threads.close()
-            raise
+            if isinstance(error, Exception | asyncio.CancelledError | KeyboardInterrupt):
+                raise
+            raise as_exception(error) from error
         finally:
             close_scope(scope)
         self._open(loop)

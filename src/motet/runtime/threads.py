@@ -14,6 +14,15 @@ R = TypeVar("R")
 log = logging.getLogger("motet.replica")
 
 
+def as_exception(error: BaseException) -> Exception:
+    """Return an error of a constructor or hook as one that ends nothing but the start: an exit, a panic, the end of an iterator."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    told = RuntimeError(f"{type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told
+
+
 class WorkerThreads:
     """Runs functions in `count` threads. The first thread also constructs the service, so what it makes there it may use."""
 
@@ -58,7 +67,7 @@ class WorkerThreads:
             try:
                 value = function()
             except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
-                loop.call_soon_threadsafe(settle, None, error)
+                loop.call_soon_threadsafe(settle, None, as_exception(error))
             else:
                 loop.call_soon_threadsafe(settle, value, None)
 

@@ -35,6 +35,8 @@ class LocalEngine:
         self._port = port
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._abandoned: dict[str, asyncio.Task[None]] = {}  # starts of apps that nobody waits for any more
+        self._ended = False
         self._pid = 0
 
     @property
@@ -68,7 +70,13 @@ class LocalEngine:
         started = self._expect(0)
         self._connection.send(Hello(role="client", identity=f"client {os.getpid()}", pid=os.getpid()))
         self._listening = loop.create_task(self._listen())
-        await self._result(started)
+        try:
+            await self._result(started)
+        except BaseException as error:
+            await self._close()
+            if isinstance(error, Unavailable):
+                raise StartError(error.message, instead=error.instead) from None
+            raise
 
     async def _listen(self) -> None:
         async for message in self._connection:
@@ -77,12 +85,15 @@ class LocalEngine:
             elif isinstance(message, Answer) and (future := self._answers.pop(message.number, None)) is not None and not future.done():
                 future.set_result(message)
         self._router.close()
+        self._ended = True
         for future in self._answers.values():
             if not future.done():
-                future.set_exception(StartError("the supervisor died", instead="see its output above"))
+                future.set_exception(_supervisor_died())
         self._answers.clear()
 
     def _expect(self, number: int) -> asyncio.Future[Answer]:
+        if self._ended:
+            raise _supervisor_died()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[number] = future
         return future
@@ -96,21 +107,37 @@ class LocalEngine:
     async def deploy(self, graph: Graph) -> HandleSpec:
         """Start an app; services start in parallel."""
         plan = plan_graph(graph)
+        if (abandoned := self._abandoned.get(graph.name)) is not None:
+            await asyncio.wait([abandoned])
         number = next(self._numbers)
         future = self._expect(number)
         self._connection.send(Deploy(number, plan, recipe_of_this_process()))
-        answer = await self._result(future)
+        try:
+            answer = await self._result(asyncio.shield(future))
+        except asyncio.CancelledError:
+            self._abandoned[graph.name] = asyncio.get_running_loop().create_task(self._abandon(graph.name, future))
+            raise
         if answer.handle is None:
             message = "the supervisor sent no handle"
             raise Unavailable(message)
         return answer.handle
 
+    async def _abandon(self, app: str, started: asyncio.Future[Answer]) -> None:
+        """Stop an app whose start was cancelled, as soon as it stands."""
+        try:
+            with contextlib.suppress(Exception):  # it isn't there, then
+                await self._result(started)
+                await self.delete(app)
+        finally:
+            del self._abandoned[app]
+
     async def delete(self, app: str) -> None:
-        """Stop an app."""
+        """Stop an app; one whose supervisor has died has ended with it."""
         number = next(self._numbers)
-        future = self._expect(number)
-        self._connection.send(Delete(number, app))
-        await self._result(future)
+        with contextlib.suppress(Unavailable):
+            future = self._expect(number)
+            self._connection.send(Delete(number, app))
+            await self._result(future)
 
     async def status(self) -> ServerStatus:
         """Return what runs."""
@@ -126,12 +153,19 @@ class LocalEngine:
     async def stop(self) -> None:
         """Stop everything, the supervisor last."""
         number = next(self._numbers)
-        future = self._expect(number)
-        self._connection.send(Shutdown(number))
-        with contextlib.suppress(StartError):  # it has died already: everything that it had started has, too
+        with contextlib.suppress(Unavailable):  # it has died already: everything that it had started has, too
+            future = self._expect(number)
+            self._connection.send(Shutdown(number))
             await self._result(future)
+        await self._close()
+
+    async def _close(self) -> None:
         self._directory.close()
         self._router.close()
         await self._connection.close()
         await self._listening
         await end_of(self._pid)
+
+
+def _supervisor_died() -> Unavailable:
+    return Unavailable("the supervisor died", instead="see its output above")

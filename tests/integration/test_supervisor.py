@@ -1,0 +1,54 @@
+"""The supervisor of `motet.run`, as its program sees it."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+import motet
+from motet.testing import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+
+class One(motet.Service):
+    @motet.endpoint
+    def one(self) -> int:
+        return 1
+
+
+def children():
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+async def test_death_of_the_supervisor():
+    """What is asked of a supervisor that has died fails at once, and its app can be left."""
+    async with asyncio.timeout(PATIENCE), motet.run(One.bind()) as one:
+        (server,) = await motet.status()
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises((motet.Unavailable, motet.ReplicaDied)):  # noqa: PT012  # answers come before the news
+            while True:
+                await one.one()
+        with pytest.raises(motet.Unavailable, match="supervisor died"):
+            await motet.status()
+
+
+async def test_start_on_a_port_that_is_taken():
+    """A supervisor that can't start says why, and leaves no process."""
+    before = children()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(motet.StartError, match="is taken"):
+            await motet.run(One.bind(), port=taken.getsockname()[1])
+    assert children() == before
+
+
+async def test_second_port():
+    """A port that would be without effect is refused."""
+    async with motet.run(One.bind(), name="first"):
+        with pytest.raises(motet.UsageError, match="first"):
+            await motet.run(One.bind(), name="second", port=0)
