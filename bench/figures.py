@@ -28,10 +28,11 @@ class Goal:
     side: Literal["at least", "at most"]
     of: Literal["ratio", "figure"]
 
-    def met_by(self, figure: Figure) -> bool:
-        """Whether the figure reaches it."""
-        value = figure.ratio if self.of == "ratio" else statistics.median(figure.values)
-        return value >= self.bound if self.side == "at least" else value <= self.bound
+    def verdict(self, figure: Figure) -> str:
+        """Return whether the figure reaches it: in all rounds, in none, or in how many of them."""
+        values = figure.ratios if self.of == "ratio" else figure.values
+        met = sum(value >= self.bound if self.side == "at least" else value <= self.bound for value in values)
+        return "met" if met == len(values) else "missed" if met == 0 else f"met in {met} of {len(values)} rounds"
 
     def __str__(self) -> str:
         sign = "≥" if self.side == "at least" else "≤"
@@ -57,9 +58,9 @@ class Figure:
     goal: Goal | None = None
 
     @property
-    def ratio(self) -> float:
-        """Median of the ratios to the peer, round by round: what disturbs a round mostly disturbs both."""
-        return statistics.median(v / p for v, p in zip(self.values, self.peers, strict=True)) if self.peers else math.nan
+    def ratios(self) -> Sequence[float]:
+        """The ratios to the peer, round by round: what disturbs a round often disturbs both, if not always equally."""
+        return [value / peer for value, peer in zip(self.values, self.peers, strict=True)] if self.peers else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +85,9 @@ class Table:
         for figure in self.figures:
             row = [f"{figure.what}, {figure.unit}", spread(figure.values)]
             if has_peers:
-                row += [spread(figure.peers), f"{figure.ratio:.2f}"] if figure.peers else ["", ""]
+                row += [spread(figure.peers), spread(figure.ratios)] if figure.peers else ["", ""]
             if has_goals:
-                row.append("" if figure.goal is None else f"{figure.goal}: {'met' if figure.goal.met_by(figure) else 'missed'}")
+                row.append("" if figure.goal is None else f"{figure.goal}: {figure.goal.verdict(figure)}")
             rows.append(tuple(row))
         return rows
 

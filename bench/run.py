@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
 import re
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +28,7 @@ from processes import machine
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "bench" / "results.json"
+BUSY = 0.7  # load average over a minute above which the machine isn't ours alone
 
 
 def _http(effort: Effort) -> list[Table]:
@@ -53,6 +56,9 @@ def main() -> None:
     parser.add_argument("--only", choices=MEASUREMENTS, metavar="NAME", action="append", help=f"of: {', '.join(MEASUREMENTS)}")
     options = parser.parse_args()
     begun = time.perf_counter()
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        print(f"The load of this machine is {load:.1f}: something else runs, and these figures will be no good.", file=sys.stderr)
     tables: list[Table] = []
     for name in options.only or MEASUREMENTS:
         print(f"measuring {name} ...", file=sys.stderr)
@@ -63,7 +69,7 @@ def main() -> None:
     if options.quick or options.only:
         print("This was no full run; nothing is written.", file=sys.stderr)
     else:
-        write(tables, machine())
+        write(tables, {**machine(), "load before": f"{load:.1f}"})
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> str:
@@ -82,10 +88,11 @@ def write(tables: Sequence[Table], facts: Mapping[str, Any]) -> None:
     """Write the figures into the page, between their markers, and into the file of results."""
     today = f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}"
     names = ("motet", "uvloop", "httptools", "msgspec", "pydantic", "numpy")
+    versions = ", ".join(f"{name} {facts[name]}" for name in names)
     about = (
-        f"Measured on {today} by `make bench` on {facts['cpu']}, {facts['cores']} cores, {facts['memory']}, {facts['system']}, Python"
-        f" {facts['python']}, {', '.join(f'{name} {facts[name]}' for name in names)}. Each figure is the median of its rounds, with the\n"
-        "least and the greatest in brackets; a ratio is the median of the ratios of single rounds."
+        f"Measured on {today} by `make bench` on {facts['cpu']}, {facts['cores']} cores, {facts['memory']}, {facts['system']}, Python\n"
+        f"{facts['python']}, {versions}; the load average before was {facts['load before']}.\n"
+        "Each figure is the median of its rounds, with the least and the greatest in brackets; ratios are taken round by round."
     )
     text = _between("machine", about, PAGE.read_text(encoding="utf-8"))
     for table in tables:
@@ -100,7 +107,11 @@ def write(tables: Sequence[Table], facts: Mapping[str, Any]) -> None:
                 "what": figure.what,
                 "unit": figure.unit,
                 "motet": [round(v, 4) for v in figure.values],
-                **({table.peer: [round(v, 4) for v in figure.peers], "ratio": round(figure.ratio, 3)} if figure.peers else {}),
+                **(
+                    {table.peer: [round(v, 4) for v in figure.peers], "ratio": round(statistics.median(figure.ratios), 3)}
+                    if figure.peers
+                    else {}
+                ),
             }
             for table in tables
             for figure in table.figures
