@@ -5,6 +5,9 @@ import signal
 import threading
 
 import pytest
+from cli_program import Processes
+
+from motet.testing import PATIENCE
 
 HEAVY = """
 import os
@@ -107,6 +110,19 @@ def test_a_fault_leaves_the_old_version_running(program, server, fault, said):
         server.until("reloaded: Front restarted")
         assert server.post("/version").json() == 3
     assert set(traffic.statuses) == {200}
+
+
+def test_a_replica_that_dies_during_a_reload_that_fails_is_replaced(program, server):
+    front, _ = server.post("/pids").json()
+    go = program.folder / "go"
+    os.mkfifo(go)
+    program.write("app.py", APP.replace("self.heavy = heavy", "open('go').read(); raise RuntimeError('no luck')"))
+    dying = Processes([front])
+    with go.open("w"):  # opens once the new version is being constructed
+        os.kill(front, signal.SIGKILL)
+        dying.until_ended(PATIENCE)
+    server.until("not reloaded")
+    assert server.post("/version").json() == 1
 
 
 def test_a_failing_service_takes_no_other_to_its_new_version(program, server):

@@ -255,8 +255,20 @@ class Slot:
         if not self.settled.done():
             self.settled.set_result(None)
         self.problem = None if self.ready else self.problem
+        self._replace_lost()
         await asyncio.gather(*(self._retire(record) for record in list(self._records) if record.plan is failed))
         self._publish()
+
+    def _replace_lost(self) -> None:
+        """Start what is missing: replicas that died while a new version started weren't replaced."""
+        missing = self.config.wanted_replicas - sum(record.plan is self.plan for record in self._records)
+        if missing <= 0 or self._killed or self.lifecycle.state in ("deleting", "deleted"):
+            return
+        self._failed_starts = 0
+        if self.lifecycle.allows("retry"):
+            self.lifecycle.move("retry")
+        for _ in range(missing):
+            self._launch(self.plan)
 
     def adopt(self, plan: NodePlan, zygote: Zygote) -> None:
         """Take a plan that differs in nothing that concerns running replicas, and a zygote with the newest code for later ones."""
