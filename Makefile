@@ -58,7 +58,9 @@ demo: $(VENV)/.ready-demo ## serve examples/ask_docs on port 8000 (PORT=...)
 	@exec $(BIN)/motet serve examples/ask_docs/app.py:app --port $(PORT)
 
 test: lint types ## everything that has to pass: lint, types, tests (ARGS="..." for pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	@if command -v chromedriver >/dev/null; then exec $(BIN)/python -m pytest $(ARGS); \
+	else echo "Tests in a browser are left out: no chromedriver here (Debian: apt-get install chromium chromium-driver)"; \
+		exec $(BIN)/python -m pytest -m "not browser" $(ARGS); fi
 
 lint: $(VENV)/.ready-dev ## ruff, formatting, the import contract
 	$(BIN)/ruff check .

@@ -1,0 +1,60 @@
+"""The page at `/docs` in a real browser: it renders without the internet, and an endpoint can be tried from it."""
+
+import json
+import shutil
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions as conditions
+from selenium.webdriver.support.wait import WebDriverWait
+
+import motet
+from motet.testing import PATIENCE
+
+
+class Doubler(motet.Service):
+    """Doubles numbers."""
+
+    @motet.endpoint
+    def double(self, number: int) -> int:
+        return 2 * number
+
+
+@pytest.fixture
+def browser(tmp_path):
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-sync"):
+        options.add_argument(f"--{argument}")
+    options.add_argument(f"--user-data-dir={tmp_path}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def requested(driver):
+    """Return the URLs that the page has asked for."""
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.mark.browser
+def test_an_endpoint_is_tried_from_the_page(browser):
+    """The endpoint is listed, runs with the body that was typed, and nothing is fetched from elsewhere."""
+    with motet.run(Doubler.bind(), port=0):
+        (server,) = motet.status().result()
+        wait = WebDriverWait(browser, PATIENCE)
+        browser.get(f"{server.url}/docs")
+        wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, ".opblock-summary-control"))).click()
+        assert "/double" in browser.find_element(By.CSS_SELECTOR, ".opblock-summary-path").text
+        wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, ".try-out__btn"))).click()
+        body = wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, "textarea.body-param__text")))
+        body.clear()
+        body.send_keys('{"number": 21}')
+        browser.find_element(By.CSS_SELECTOR, "button.execute").click()
+        answer = wait.until(conditions.visibility_of_element_located((By.CSS_SELECTOR, ".live-responses-table .highlight-code code")))
+        assert answer.text == "42"
+        foreign = [url for url in requested(browser) if not url.startswith((server.url, "data:", "blob:", "chrome", "about:"))]
+        assert foreign == []
