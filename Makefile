@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types format bench soak constraints clean distclean
+.PHONY: help setup demo test lint types format bench constraints clean distclean
 
 # The first Python on PATH that is new enough; `make setup PYTHON=/path/to/python3.12` says another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -77,9 +77,6 @@ format: $(VENV)/.ready-dev ## format, and fix what can be fixed safely
 
 bench: $(VENV)/.ready-dev ## measure (wrk has to be installed)
 	$(BIN)/python bench/run.py $(ARGS)
-
-soak: $(VENV)/.ready-dev ## load for a long time, watching memory, descriptors and processes
-	$(BIN)/python bench/soak.py $(ARGS)
 
 constraints: $(VENV)/.ready-dev ## write constraints.txt from the environment
 	@$(BIN)/python -m pip check
