@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import motet
-from motet.engines.local.processes import until_end
+from motet.engines.local.plan import recipe_of_this_process
+from motet.engines.local.processes import Zygote, until_end
 from motet.testing import PATIENCE, Gate
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +89,26 @@ async def test_death_of_the_owner_that_has_children():
     finally:
         os.kill(child, signal.SIGKILL)
         await owner.communicate()
+
+
+async def test_zygote_that_died_is_started_once(tmp_path):
+    """Several replicas that are wanted at once have one new zygote between them."""
+    zygote = Zygote(tmp_path)
+    await zygote.start()
+    try:
+        await zygote.load(recipe_of_this_process())
+        dead, first = zygote._connection, zygote.pid
+        os.kill(zygote.pid, signal.SIGKILL)
+        revived = [await made for made in asyncio.as_completed([revive(zygote, dead) for _ in range(3)])]
+        assert len(set(revived)) == 1
+        assert revived[0] != first
+    finally:
+        await zygote.close()
+
+
+async def revive(zygote, dead):
+    assert await zygote._revive(dead)
+    return zygote.pid
 
 
 class Sick(motet.Service):

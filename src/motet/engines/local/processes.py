@@ -141,20 +141,23 @@ class Zygote:
         """
         if self.hazard is not None:
             return await self._become(message)
+        used = self._connection
         answer = await self._ask(message)
-        if answer is None and await self._revive():
+        if answer is None and await self._revive(used):
             answer = await self._ask(message)
         if not isinstance(answer, Spawned) or answer.pid == 0:
             text = f"{message.identity} couldn't be forked"
             raise StartError(text, instead="the zygote died or no process could be made; see the output above and `ulimit -u`")
         return answer.pid
 
-    async def _revive(self) -> bool:
+    async def _revive(self, dead: ControlConnection | None) -> bool:
         """Start the process anew after something killed it, with the code as it is now; returns whether that went well."""
         async with self._lock:
             load, connection = self._load, self._connection
             if load is None or connection is None:  # it was closed on purpose
                 return False
+            if connection is not dead:  # another replica that was to be made has seen to it
+                return True
             await connection.close()
             await self._reap()
             await self.start()
