@@ -111,6 +111,29 @@ async def revive(zygote, dead):
     return zygote.pid
 
 
+class Curious(motet.Service):
+    """Looks at its own process."""
+
+    config = motet.Config(replicas=4)
+
+    @motet.endpoint
+    def sockets(self) -> int:
+        ends = [str(end.readlink()) for end in Path("/proc/self/fd").iterdir() if end.is_symlink()]
+        return len([end for end in ends if end.startswith("socket")])
+
+    @motet.endpoint
+    def variable(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+
+async def test_connections_are_made_once(gate):
+    """A replica that calls nobody has no other connections than to its supervisor and from its callers."""
+    async with motet.run(Curious.bind()) as few:
+        before = await few.sockets()
+        async with motet.run(Parent.bind(gate), name="other"):
+            assert await few.sockets() == before
+
+
 class Sick(motet.Service):
     """Says that it is unavailable, as a service that lost its backend might."""
 

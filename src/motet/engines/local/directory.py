@@ -12,6 +12,8 @@ from motet.runtime.router import Router
 
 log = logging.getLogger("motet.directory")
 
+RETRY = 1.0  # s before a replica that couldn't be reached is tried again
+
 
 class Directory:
     """Connects to new replicas, retires links to those that are gone from the supervisor's list."""
@@ -35,6 +37,7 @@ class Directory:
     async def _connect(self, routed: Routed) -> None:
         links = self._links.setdefault(routed.address, {})
         loop = asyncio.get_running_loop()
+        unreached = False
         for replica in routed.replicas:
             if replica.identity in links and not links[replica.identity].closed:
                 continue
@@ -42,9 +45,13 @@ class Directory:
                 _, link = await loop.create_unix_connection(lambda r=replica: SocketLink(r.identity, self._router), replica.path)  # type: ignore[misc]  # of a lambda with a default
             except OSError as error:
                 if self._latest[routed.address] is routed:  # else a newer list knows of its end already
-                    log.warning("%s can't be reached: %s", replica.identity, error)
+                    log.warning("%s can't be reached: %s; trying again", replica.identity, error)
+                    unreached = True
                 continue
-            links[replica.identity] = link
+            if (other := links.get(replica.identity)) is not None and not other.closed:
+                link.close()  # another list came meanwhile and has connected, too
+            else:
+                links[replica.identity] = link
         if self._latest[routed.address] is not routed:
             return  # a newer list came while connecting; its own task sets the links
         wanted = {replica.identity for replica in routed.replicas}
@@ -52,6 +59,10 @@ class Directory:
             links.pop(identity).retire()
         usable: list[Link] = [link for link in links.values() if not link.closed]
         self._router.set_links(routed.address, usable, broken=routed.broken)
+        if unreached:  # out of descriptors, say
+            await asyncio.sleep(RETRY)
+            if self._latest[routed.address] is routed:
+                self.apply(routed)
 
     def close(self) -> None:
         """Close all links."""

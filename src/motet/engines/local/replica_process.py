@@ -112,6 +112,7 @@ class _Host:
         self._replica: Replica | None = None
         self._server: asyncio.AbstractServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._called = {spec.address for spec in message.handles.values()}  # connections to all others would be of no use
 
     async def start(self) -> None:
         """Construct the service and listen for callers."""
@@ -162,7 +163,8 @@ class _Host:
         """Follow the supervisor's messages until it says stop, or is gone."""
         async for message in self._connection:
             if isinstance(message, Routed):
-                self._directory.apply(message)
+                if message.address in self._called:
+                    self._directory.apply(message)
             elif isinstance(message, Count):
                 self._connection.send(Busy(self._replica.busy if self._replica is not None else 0))
             elif isinstance(message, Drain):
