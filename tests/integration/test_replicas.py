@@ -134,6 +134,15 @@ async def test_connections_are_made_once(gate):
             assert await few.sockets() == before
 
 
+async def test_key_of_the_gateway_is_not_told_to_services(monkeypatch):
+    """The environment of replicas is that of the program, without the key that lets clients in."""
+    monkeypatch.setenv("MOTET_API_KEY", "secret")
+    monkeypatch.setenv("OTHER", "known")
+    async with motet.run(Curious.bind()) as curious:
+        assert await curious.variable("OTHER") == "known"
+        assert await curious.variable("MOTET_API_KEY") is None
+
+
 class Sick(motet.Service):
     """Says that it is unavailable, as a service that lost its backend might."""
 

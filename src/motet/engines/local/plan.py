@@ -22,6 +22,8 @@ from motet.runtime.plans import EndpointPlan, HandleSpec, endpoint_plans
 from motet.samples import sample_body
 from motet.wire import codec, names
 
+API_KEY = "MOTET_API_KEY"  # environment variable that `motet serve` takes the gateway's key from
+
 # Declared, validated, and acted on by later versions.
 NOT_YET = (
     "resources (gpus, memory, custom)",
@@ -156,8 +158,9 @@ def absolute_path() -> tuple[str, ...]:
 
 
 def environment_for_children(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a process that is forked from: one thread for numeric libraries.
+    """Return the environment of a process that is forked from: one thread for numeric libraries, and not the key to the gateway.
 
     A child of a process that ran a parallel region hangs in its first own one; each replica sets its number afterwards.
     """
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **(extra or {})}
+    inherited = {name: value for name, value in os.environ.items() if name != API_KEY}
+    return {**inherited, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **(extra or {})}
