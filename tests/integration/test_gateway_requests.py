@@ -44,6 +44,14 @@ async def test_raw_bytes_and_text(client):
     assert (answer.text, answer.headers["content-type"]) == ("GRÖSSE", "text/plain; charset=utf-8")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "rot13", "nonsense"])
+async def test_text_in_no_character_set(client, charset):
+    """Text is read in character sets of the web; what else Python can decode isn't text, or takes for ever."""
+    answer = await client.post("/upper", content=b"a", headers={"content-type": f"text/plain; charset={charset}"})
+    assert answer.status_code == 400
+    assert charset in answer.json()["error"]["message"]
+
+
 async def test_large_answer_arrives_whole(client):
     """An answer that doesn't fit into one write has the right length."""
     answer = await client.post("/blob", json={"size": 5_000_000})

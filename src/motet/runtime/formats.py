@@ -5,6 +5,7 @@ Validators and serializers are used without pydantic's `TypeAdapter` around them
 
 from __future__ import annotations
 
+import codecs
 from typing import Any
 
 import msgspec
@@ -22,6 +23,12 @@ BYTES = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
+_CHARSETS = (  # those of the web
+    *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii", "koi8-r", "koi8-u", "cp866", "cp874"),
+    *(f"iso8859-{part}" for part in range(1, 17)),
+    *(f"cp125{part}" for part in range(9)),
+    *("gbk", "gb2312", "gb18030", "big5", "euc_jp", "iso2022_jp", "shift_jis", "euc_kr"),
+)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -94,8 +101,10 @@ def _body_hint(schema: EndpointSchema) -> str:
 def _text(body: Any, content_type: str) -> str:
     charset = content_type.partition("charset=")[2].partition(";")[0].strip().strip('"') or "utf-8"
     try:
+        if codecs.lookup(charset).name not in _CHARSETS:  # some others take quadratic time, or mean something else than text
+            raise LookupError("it isn't a character set of the web")  # noqa: TRY301
         return bytes(body).decode(charset)
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         message = f"the body can't be decoded as {charset}"
         raise MalformedRequest(message, found=str(error)) from None
 
