@@ -135,3 +135,31 @@ def test_code_that_starts_threads_is_spawned(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "loaded [0, 1, 2]" in done.stdout
     assert "spawning, not forking, since importing the code started 1 thread" in done.stderr
+
+
+FORKING = """
+import os
+import motet
+from guarded import Text, Upper
+
+with motet.run(Upper.bind("!")) as upper:
+    child = os.fork()
+    if child == 0:
+        try:
+            upper.upper(Text(text="a")).result()
+        except motet.UsageError as error:
+            print("refused:", error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("parent", upper.upper(Text(text="a")).result().text)
+"""
+
+
+def test_call_in_a_forked_child(tmp_path):
+    """A call in a child that the program forked is refused at once; the program's own calls go on."""
+    (tmp_path / "guarded.py").write_text(GUARDED)
+    (tmp_path / "forking.py").write_text(FORKING)
+    done = run("forking.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "refused: Upper.upper was called in a process that was forked" in done.stdout
+    assert "parent A!" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,16 @@ from motet.wire import codec
 from motet.wire.failure import Failure, rebuild
 from motet.wire.payload import Payload
 
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603  # of this process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 
 class Caller:
     """Makes the calls of one process over one router; may be used from any thread.
@@ -32,11 +43,21 @@ class Caller:
     def __init__(self, router: Router, loop: asyncio.AbstractEventLoop) -> None:
         self.router = router
         self.loop = loop
+        self._forks = _forks
 
     def call(
         self, spec: HandleSpec, plan: EndpointPlan, args: Sequence[object], kwargs: Mapping[str, object], options: CallOptions | None
     ) -> Call[Any] | Stream[Any]:
-        """Start a call of an endpoint and return it at once."""
+        """Start a call of an endpoint and return it at once.
+
+        Raises:
+            UsageError: this process was forked from the one that holds the handle; its connections stayed there.
+        """
+        if self._forks != _forks:
+            raise UsageError(
+                f"{spec.service}.{plan.name} was called in a process that was forked from the one that runs the app",
+                instead="run the app in this process, or give it the URL and motet.connect",
+            )
         scope = current_scope()
         home = running_loop() or self.loop
         name = f"{spec.service}.{plan.name}"

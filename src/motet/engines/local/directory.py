@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from motet.engines.local.control import Routed
 from motet.engines.local.link import SocketLink
@@ -13,6 +14,7 @@ from motet.runtime.router import Router
 log = logging.getLogger("motet.directory")
 
 RETRY = 1.0  # s before a replica that couldn't be reached is tried again
+RECONNECT = 0.2  # s after the loss of a link; by then the supervisor has said so if the replica has died
 
 
 class Directory:
@@ -23,6 +25,7 @@ class Directory:
         self._links: dict[str, dict[str, SocketLink]] = {}  # by address and replica
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[str, Routed] = {}
+        self._closed = False
 
     def apply(self, routed: Routed) -> None:
         """Take a list of the supervisor; connecting goes on in the background."""
@@ -42,7 +45,7 @@ class Directory:
             if replica.identity in links and not links[replica.identity].closed:
                 continue
             try:
-                _, link = await loop.create_unix_connection(lambda r=replica: SocketLink(r.identity, self._router), replica.path)  # type: ignore[misc]  # of a lambda with a default
+                _, link = await loop.create_unix_connection(partial(self._new_link, routed.address, replica.identity), replica.path)
             except OSError as error:
                 if self._latest[routed.address] is routed:  # else a newer list knows of its end already
                     log.warning("%s can't be reached: %s; trying again", replica.identity, error)
@@ -64,8 +67,22 @@ class Directory:
             if self._latest[routed.address] is routed:
                 self.apply(routed)
 
+    def _new_link(self, address: str, identity: str) -> SocketLink:
+        return SocketLink(identity, self._router, lambda: self._lost(address, identity))
+
+    def _lost(self, address: str, identity: str) -> None:
+        """Connect anew to a replica whose link ended, unless a newer list says that the replica did."""
+        routed = self._latest[address]
+        if not self._closed and any(replica.identity == identity for replica in routed.replicas):
+            asyncio.get_running_loop().call_later(RECONNECT, self._reconnect, routed)
+
+    def _reconnect(self, routed: Routed) -> None:
+        if not self._closed and self._latest[routed.address] is routed:
+            self.apply(routed)
+
     def close(self) -> None:
         """Close all links."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         for links in self._links.values():

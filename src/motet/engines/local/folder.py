@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -49,11 +51,12 @@ class RuntimeFolder:
 
     def __init__(self) -> None:
         base = base_folder()
-        remove_leftovers(base)
-        self.path = Path(tempfile.mkdtemp(dir=base))
+        with _cleaning(base):  # else another server could take this one's folder for a leftover before its lock is held
+            remove_leftovers(base)
+            self.path = Path(tempfile.mkdtemp(dir=base))
+            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.control = self.path / "control"
-        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         if len(os.fsencode(self.socket(10**6))) > MAX_SOCKET_PATH:
             shutil.rmtree(self.path)
             raise StartError(
@@ -87,6 +90,17 @@ def is_alive(folder: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+@contextlib.contextmanager
+def _cleaning(base: Path) -> Iterator[None]:
+    """Keep other servers from starting or cleaning up meanwhile."""
+    lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def remove_leftovers(base: Path) -> None:

@@ -51,15 +51,19 @@ class GatewayKeeper:
                 "MOTET_GATEWAY_KEYS": "\n".join(self._keys),
             }  # not on a command line, where everybody could read them
             descriptor = self._listening.fileno()
-            self._pid = start_process(
-                "motet.engines.local.gateway_process",
-                str(descriptor),
-                str(self._control),
-                f"gateway#{self._count}",
-                descriptors=(descriptor,),
-                environment=environment,
-            )
-            status = await exit_status(self._pid)
+            try:
+                self._pid = start_process(
+                    "motet.engines.local.gateway_process",
+                    str(descriptor),
+                    str(self._control),
+                    f"gateway#{self._count}",
+                    descriptors=(descriptor,),
+                    environment=environment,
+                )
+            except OSError as error:  # no memory, or too many processes
+                end = f"couldn't be started ({error})"
+            else:
+                end = f"died ({exit_text(await exit_status(self._pid))})"
             self._pid = 0
             self._connection = None
             self.ready.clear()
@@ -67,7 +71,7 @@ class GatewayKeeper:
             if not self._stopping:
                 delay = BACKOFF[min(self._deaths, len(BACKOFF) - 1)]
                 self._deaths += 1
-                self._report(f"the gateway died ({exit_text(status)}); a new one starts in {delay:g} s")
+                self._report(f"the gateway {end}; a new one starts in {delay:g} s")
                 await asyncio.sleep(delay)
 
     def connected(self, hello: Hello, connection: ControlConnection) -> None:

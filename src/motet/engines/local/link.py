@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from motet.errors import MotetError
@@ -27,8 +28,9 @@ _CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE = (
 class SocketLink(asyncio.Protocol):
     """A link to one replica over a Unix socket."""
 
-    def __init__(self, replica: str, router: Router) -> None:
+    def __init__(self, replica: str, router: Router, on_lost: Callable[[], None]) -> None:
         self.replica = replica
+        self._on_lost = on_lost
         self.closed = False
         self._router = router
         self._exchanges: dict[int, Exchange] = {}
@@ -112,6 +114,7 @@ class SocketLink(asyncio.Protocol):
         self._router.remove_link(self)
         for exchange in lost:
             self._router.lost(exchange, self.replica)
+        self._on_lost()
 
     def _handle(self, kind: int, number: int, meta: memoryview, body: memoryview) -> None:
         exchange = self._exchanges.get(number)

@@ -28,6 +28,7 @@ log = logging.getLogger("motet.supervisor")
 FIRST_BACKOFF = 0.1  # s; doubles with each death in a row
 MAX_BACKOFF = 10.0  # s
 STEADY = 10.0  # s that a replica must have run for its death not to count as one in a row
+GIVEN_UP_RETRY = 60.0  # s until a missing replica is tried again where others of its node run
 MAX_FAILED_STARTS = 5  # in a row, after which the slot gives up
 MAX_FIRST_FAILED_STARTS = 2  # deaths (not exceptions, which repeat) at the first start, after which a deployment fails
 
@@ -221,6 +222,8 @@ class Slot:
             self.lifecycle.move("gave up")
         self._publish()
         self._around.changed()
+        if self.ready:  # the others go on; what keeps this one from starting may pass
+            self._keep(self._launch_later(GIVEN_UP_RETRY))
         if not self.settled.done():
             error = StartError(self.problem, where=self.plan.place)
             if record.failure is not None:

@@ -211,9 +211,9 @@ class Supervisor:
         for node in plan.nodes:  # dependencies first, so that their addresses are known
             slot = self._slots.get(old.addresses.get(node.name, ""))
             if slot is None or slot.users != {plan.name}:
-                known = set(self._slots)
+                used = {address for address, other in self._slots.items() if plan.name in other.users}
                 slot = self._place(app, node, zygote)
-                if slot.address not in known:
+                if slot.address not in used:
                     added[node.name] = slot
                 continue
             app.addresses[node.name] = slot.address
