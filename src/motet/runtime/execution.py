@@ -8,13 +8,12 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any
 
 from motet.calls import Ref
 from motet.context import Scope, enter_scope
 from motet.definitions import EndpointDefinition
-from motet.errors import CallCancelled, InvalidOutput, MotetError
-from motet.faces import Failed
+from motet.errors import CallCancelled, MotetError
 from motet.runtime import formats
 from motet.runtime.exchange import Format, Request
 from motet.runtime.threads import WorkerThreads
@@ -24,7 +23,7 @@ from motet.wire import failure
 log = logging.getLogger("motet.replica")
 
 # What ends the program, not the call. Everything else is the caller's to hear: a panic of a Rust extension is no `Exception`.
-_NO_CALLS_OWN = (KeyboardInterrupt, GeneratorExit)
+NO_CALLS_OWN = (KeyboardInterrupt, GeneratorExit)
 
 
 class Runner:
@@ -99,8 +98,8 @@ class Runner:
         except asyncio.CancelledError as error:
             scope.failed = True
             if not request.cancelled:  # the endpoint awaited something that was cancelled
-                self.fail(request, _as_cancelled(error, self.where))
-        except _NO_CALLS_OWN:
+                self.fail(request, as_cancelled(error, self.where))
+        except NO_CALLS_OWN:
             raise
         except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
@@ -183,8 +182,8 @@ class Runner:
         except asyncio.CancelledError as error:
             scope.failed = True
             if not request.cancelled:
-                self.fail(request, _as_cancelled(error, self.where))
-        except _NO_CALLS_OWN:
+                self.fail(request, as_cancelled(error, self.where))
+        except NO_CALLS_OWN:
             raise
         except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
@@ -249,113 +248,6 @@ class Runner:
             close_scope(scope)
             post(done)
 
-    # -- batches ---------------------------------------------------------------------------------------------------
-
-    def start_batch(self, requests: list[Request], done: Callable[[], None]) -> None:
-        """Run a batch; `done` is called in the loop once its slot is free."""
-        if self.endpoint.is_async:
-            abort = self._start_task(self._batch_in_loop(requests, done), done)
-            for request in requests:
-                request.abort = lambda: abort() if all(r.cancelled for r in requests) else None
-        else:
-            context = contextvars.copy_context()
-            self._threads.submit(lambda: context.run(self._batch_in_thread, requests, done))
-
-    def _batch_scope(self, requests: list[Request]) -> Scope:
-        first = requests[0]
-        return Scope(
-            endpoint=self.where, request_id=first.request_id, trace=first.trace, deadline=max(r.deadline for r in requests), loop=self._loop
-        )
-
-    async def _batch_in_loop(self, requests: list[Request], done: Callable[[], None]) -> None:
-        scope = self._batch_scope(requests)
-        enter_scope(scope)
-        try:
-            accepted, items = self._batch_items(requests)
-            if accepted:
-                try:
-                    results = await self._function(self._instance, items)
-                except (asyncio.CancelledError, *_NO_CALLS_OWN):
-                    raise
-                except BaseException as error:  # noqa: BLE001  # it belongs to the callers
-                    scope.failed = True
-                    results = error
-                for answer in self._batch_answers(accepted, results):
-                    answer()
-        except asyncio.CancelledError as error:
-            for request in requests:
-                self.fail(request, _as_cancelled(error, self.where))
-        finally:
-            close_scope(scope)
-            done()
-
-    def _batch_in_thread(self, requests: list[Request], done: Callable[[], None]) -> None:
-        scope = self._batch_scope(requests)
-        enter_scope(scope)
-        answers: list[Callable[[], None]] = []
-        try:
-            accepted, items = self._batch_items([r for r in requests if not r.cancelled], later=True)
-            if accepted:
-                try:
-                    results = self._function(self._instance, items)
-                except BaseException as error:  # noqa: BLE001  # it belongs to the caller
-                    results = error
-                answers = self._batch_answers(accepted, results)
-        finally:
-            close_scope(scope)
-
-            def finish() -> None:
-                try:
-                    for answer in answers:
-                        answer()
-                finally:
-                    done()
-
-            self._loop.call_soon_threadsafe(finish)
-
-    def _batch_items(self, requests: list[Request], *, later: bool = False) -> tuple[list[Request], list[Any]]:
-        """Decode each request's item; one that can't be is refused alone."""
-        accepted: list[Request] = []
-        items: list[Any] = []
-        for request in requests:
-            try:
-                items += formats.arguments(self.schema, request, where=self.where).values()
-                accepted.append(request)
-            except Exception as error:  # noqa: BLE001  # it belongs to the caller
-                if later:
-                    self._loop.call_soon_threadsafe(self.fail, request, error)
-                else:
-                    self.fail(request, error)
-        return accepted, items
-
-    def _batch_answers(self, requests: list[Request], results: Any) -> list[Callable[[], None]]:
-        if isinstance(results, BaseException):
-            return [self._failing(request, results) for request in requests]
-        got = type(results).__name__
-        items = cast("list[object]", results) if isinstance(results, list) else None
-        if items is None or len(items) != len(requests):
-            wrong = InvalidOutput(
-                f"a batch of {len(requests)} items was answered with {got if items is None else f'{len(items)} results'}",
-                where=self.where,
-                instead="a list with one result for each item, in their order",
-            )
-            return [self._failing(request, wrong) for request in requests]
-        answers: list[Callable[[], None]] = []
-        for request, result in zip(requests, items, strict=True):
-            if isinstance(result, Failed):
-                answers.append(self._failing(request, result.error))
-                continue
-            try:
-                answer = formats.answer(self.schema, request, result, where=self.where)
-            except Exception as error:  # noqa: BLE001  # it fails alone, whatever kept it from being encoded
-                answers.append(self._failing(request, error))
-            else:
-                answers.append(_answering(request, answer))
-        return answers
-
-    def _failing(self, request: Request, error: BaseException) -> Callable[[], None]:
-        return lambda: self.fail(request, error)
-
     # -- errors ----------------------------------------------------------------------------------------------------
 
     def fail(self, request: Request, error: BaseException) -> None:
@@ -387,18 +279,11 @@ def close_scope(scope: Scope) -> None:
             log.exception("%s couldn't be cancelled", call.name)
 
 
-def _as_cancelled(error: BaseException, where: str) -> CallCancelled:
+def as_cancelled(error: BaseException, where: str) -> CallCancelled:
+    """Return what a caller hears when something that the endpoint awaited was cancelled."""
     wrapped = CallCancelled("something that the endpoint awaited was cancelled", where=where)
     wrapped.__cause__ = error
     return wrapped
-
-
-def _answering(request: Request, answer: formats.Answer) -> Callable[[], None]:
-    def send() -> None:
-        if not request.cancelled:
-            request.reply.result(answer.payload, answer.content_type)
-
-    return send
 
 
 def _send_item(request: Request, item: Any) -> None:

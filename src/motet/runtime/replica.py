@@ -15,6 +15,7 @@ from motet.context import Context, Scope, enter_scope, injected, new_request_id
 from motet.definitions import EndpointDefinition, ServiceDefinition
 from motet.errors import MotetError, NotFound
 from motet.options import Config
+from motet.runtime.batch_execution import BatchRunner
 from motet.runtime.batching import BatchLane
 from motet.runtime.exchange import Request
 from motet.runtime.execution import Runner, close_scope
@@ -124,7 +125,8 @@ class Replica:
         async_lane = SlotLane(self._mailbox, config.concurrency or ASYNC_CONCURRENCY, self._start)
         self._mailbox.lanes += [sync_lane, async_lane]
         for name, endpoint in self.spec.definition.endpoints.items():
-            runner = Runner(
+            kind = Runner if endpoint.batching is None else BatchRunner
+            runner = kind(
                 endpoint=endpoint,
                 schema=schema_of(endpoint, self.spec.definition.cls),
                 instance=self._instance,
@@ -134,14 +136,14 @@ class Replica:
                 threads=self._threads,
             )
             self._runners[name] = runner
-            if endpoint.batching is not None:
+            if isinstance(runner, BatchRunner):
                 self._lanes[name] = lane = self._batch_lane(endpoint, runner, loop)
                 self._mailbox.lanes.append(lane)
             else:
                 self._lanes[name] = async_lane if endpoint.is_async else sync_lane
         self._release = {False: sync_lane.release, True: async_lane.release}
 
-    def _batch_lane(self, endpoint: EndpointDefinition, runner: Runner, loop: asyncio.AbstractEventLoop) -> BatchLane:
+    def _batch_lane(self, endpoint: EndpointDefinition, runner: BatchRunner, loop: asyncio.AbstractEventLoop) -> BatchLane:
         assert endpoint.batching is not None
 
         def start(batch: list[Request]) -> None:

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -93,7 +93,7 @@ def is_alive(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _cleaning(base: Path) -> Iterator[None]:
+def _cleaning(base: Path) -> Generator[None]:
     """Keep other servers from starting or cleaning up meanwhile."""
     lock = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
