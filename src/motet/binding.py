@@ -14,6 +14,7 @@ from motet.definitions import ServiceDefinition, bindable_parameters
 from motet.errors import DefinitionError, Fault, UsageError
 from motet.options import CallOptions, Config, user_place
 
+_SPREAD = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -35,30 +36,35 @@ class Node:
         """
         place = user_place()
         name = changes.pop("name", self.name)
+        faults: list[Fault] = []
         if name is not None and not (isinstance(name, str) and name and set(name) <= _NAME_CHARACTERS):
-            raise DefinitionError(
-                [
-                    Fault(
-                        place=place,
-                        subject=self.definition.name,
-                        message="a node can't have this name",
-                        found=repr(name),
-                        instead="letters, digits, '-' and '_'",
-                    )
-                ]
+            faults.append(
+                Fault(
+                    place=place,
+                    subject=self.definition.name,
+                    message="a node can't have this name",
+                    found=repr(name),
+                    instead="letters, digits, '-' and '_'",
+                )
             )
         if "retries" in changes:
-            raise DefinitionError(
-                [
-                    Fault(
-                        place=place,
-                        subject=self.definition.name,
-                        message="`retries` belongs to a call or an edge",
-                        instead="motet.depends(node, retries=...)",
-                    )
-                ]
+            faults.append(
+                Fault(
+                    place=place,
+                    subject=self.definition.name,
+                    message="`retries` belongs to a call or an edge",
+                    found=repr(changes.pop("retries")),
+                    instead="motet.depends(node, retries=...)",
+                )
             )
-        return replace(self, config=self.config.override(changes, place=place), name=name)
+        config = self.config
+        try:
+            config = config.override(changes, place=place)
+        except DefinitionError as error:
+            faults += error.faults
+        if faults:
+            raise DefinitionError(faults)
+        return replace(self, config=config, name=name)
 
     def __getattr__(self, name: str) -> Any:
         """Explain that endpoints can be called only once the app runs."""
@@ -128,37 +134,39 @@ def bind_node(definition: ServiceDefinition, args: Sequence[object], kwargs: Map
     """
     faults = check.service_faults(definition, final=True)
     parameters = bindable_parameters(definition)
-    signature = inspect.Signature(list(parameters.values()))
-    arguments: dict[str, object] = {}
-    bound = signature.bind_partial()
-    problem: str | None = None
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        problem = str(error)
-    if problem is not None:
+    bound, problems = _fit(inspect.Signature(list(parameters.values())), args, kwargs)
+    if problems:
         faults.append(
             Fault(
                 place=place,
                 subject=f"{definition.name}.bind",
-                message=f"the arguments don't fit the constructor: {problem}",
+                message=f"the arguments don't fit the constructor: {', '.join(problems)}",
                 found=_call_text(args, kwargs),
                 instead=f"{definition.name}.bind{_signature_text(parameters)}",
             )
         )
-    else:
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
-            spread = parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-            arguments[name] = value
-            if not spread and (name in _given(signature, args, kwargs) or has_nodes(value)):
-                faults += _argument_faults(definition, name, value, place)
+    given = set(bound.arguments)
+    bound.apply_defaults()
+    for name, value in bound.arguments.items():
+        if parameters[name].kind not in _SPREAD and (name in given or has_nodes(value)):
+            faults += _argument_faults(definition, name, value, place)
     check.report(faults)
-    return Node(definition=definition, arguments=arguments, config=definition.config, name=None, place=place)
+    return Node(definition=definition, arguments=dict(bound.arguments), config=definition.config, name=None, place=place)
 
 
-def _given(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]) -> Mapping[str, object]:
-    return signature.bind_partial(*args, **kwargs).arguments
+def _fit(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[inspect.BoundArguments, list[str]]:
+    """Bind what fits, and return it with everything that doesn't; Python tells of the first problem only."""
+    parameters = signature.parameters.values()
+    spreads = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    known = {name: value for name, value in kwargs.items() if spreads or name in named}
+    problems = [f"got an unexpected keyword argument {name!r}" for name in kwargs if name not in known]
+    try:
+        bound = signature.bind_partial(*args, **known)
+    except TypeError as error:
+        return signature.bind_partial(), [str(error), *problems]
+    required = [p.name for p in parameters if p.default is p.empty and p.kind not in _SPREAD]
+    return bound, [f"missing a required argument: {name!r}" for name in required if name not in bound.arguments] + problems
 
 
 def _argument_faults(definition: ServiceDefinition, name: str, value: object, place: str) -> list[Fault]:

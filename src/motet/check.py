@@ -14,9 +14,9 @@ from pydantic.errors import PydanticUserError
 
 from motet import schema
 from motet.context import Context, injected
-from motet.definitions import EndpointDefinition, ServiceDefinition, bindable_parameters
+from motet.definitions import INHERIT, EndpointDefinition, ServiceDefinition, bindable_parameters
 from motet.errors import DefinitionError, Fault
-from motet.options import Config, user_place
+from motet.options import Config, unknown_option, user_place
 
 HOOKS = ("start", "stop", "health", "reconfigure", "preload")
 RESERVED = (*HOOKS, "bind", "options", "config")
@@ -26,14 +26,27 @@ _collector: contextvars.ContextVar[list[Fault] | None] = contextvars.ContextVar(
 
 
 @contextlib.contextmanager
-def collecting() -> Generator[list[Fault]]:
-    """Collect faults instead of raising at the first faulty class, so that a whole file is reported at once."""
+def collecting() -> Generator[None]:
+    """Collect faults instead of raising at the first faulty class, so that a whole file is reported at once.
+
+    Raises:
+        DefinitionError: with all faults, at the end. They come before any other error, which may only follow from them.
+    """
     faults: list[Fault] = []
     token = _collector.set(faults)
     try:
-        yield faults
+        yield
+    except DefinitionError as error:
+        report(list(error.faults))
+        raise DefinitionError(faults) from None
+    except Exception as error:
+        if faults:
+            raise DefinitionError(faults) from error
+        raise
     finally:
         _collector.reset(token)
+    if faults:
+        raise DefinitionError(faults)
 
 
 def report(faults: list[Fault]) -> None:
@@ -146,6 +159,8 @@ def endpoint_faults(definition: ServiceDefinition, endpoint: EndpointDefinition,
     if endpoint.name in RESERVED or (endpoint.name.startswith("_") and endpoint.name != "__call__"):
         faults.append(fault(f"`{endpoint.name}` can't be the name of an endpoint", instead="another name; hooks aren't endpoints"))
     faults += _option_faults(endpoint, fault)
+    if not _takes_self(endpoint):
+        return [*faults, fault("the method has no `self`", found=f"def {endpoint.name}(...)", instead=f"def {endpoint.name}(self, ...)")]
     unannotated = _annotation_faults(endpoint, fault)
     if unannotated:
         return faults + unannotated
@@ -162,15 +177,34 @@ def endpoint_faults(definition: ServiceDefinition, endpoint: EndpointDefinition,
 _FaultMaker = Callable[..., Fault]
 
 
+def _takes_self(endpoint: EndpointDefinition) -> bool:
+    first = next(iter(inspect.signature(endpoint.function).parameters.values()), None)
+    return first is not None and first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD, first.VAR_POSITIONAL)
+
+
+def _is_number(value: object, kind: type = float) -> bool:
+    return isinstance(value, int | kind)
+
+
 def _option_faults(endpoint: EndpointDefinition, fault: _FaultMaker) -> list[Fault]:
     faults: list[Fault] = []
-    if isinstance(endpoint.timeout, int | float) and endpoint.timeout <= 0:
-        faults.append(fault("`timeout` must be over 0 seconds", found=repr(endpoint.timeout), instead="timeout=60, or None for no limit"))
+    timeout, idempotent = endpoint.timeout, endpoint.idempotent
+    if timeout is not INHERIT and timeout is not None and not (_is_number(timeout) and timeout > 0):
+        faults.append(fault("`timeout` must be over 0 seconds", found=repr(timeout), instead="timeout=60, or None for no limit"))
+    if idempotent not in (INHERIT, True, False):
+        faults.append(fault("`idempotent` must be True or False", found=repr(idempotent), instead="idempotent=True"))
+    known = ["timeout", "idempotent"]
     if endpoint.batching is not None:
-        if endpoint.batching.max_size < 1:
-            faults.append(fault("`max_size` must be 1 or more", found=repr(endpoint.batching.max_size), instead="max_size=32"))
-        if endpoint.batching.max_wait < 0:
-            faults.append(fault("`max_wait` must be 0 seconds or more", found=repr(endpoint.batching.max_wait), instead="max_wait=0.005"))
+        known += ["max_size", "max_wait"]
+        size, wait = endpoint.batching.max_size, endpoint.batching.max_wait
+        if not (_is_number(size, int) and size >= 1):
+            faults.append(fault("`max_size` must be 1 or more", found=repr(size), instead="max_size=32"))
+        if not (_is_number(wait) and wait >= 0):
+            faults.append(fault("`max_wait` must be 0 seconds or more", found=repr(wait), instead="max_wait=0.005"))
+    decorator = "@motet.endpoint" if endpoint.batching is None else "@motet.batched"
+    for name, value in endpoint.unknown:
+        message, instead = unknown_option(name, decorator, known)
+        faults.append(fault(message, found=repr(value), instead=instead))
     return faults
 
 
@@ -274,7 +308,8 @@ def unserializable(annotation: Any) -> str | None:
     try:
         schema.adapter(annotation)
     except PydanticUserError as error:
-        return str(error).split("\n", maxsplit=1)[0].removesuffix(".")
+        # pydantic's advice after the first sentence is about models of one's own, where the type isn't.
+        return str(error).split("\n", maxsplit=1)[0].partition(". Set `arbitrary_types_allowed")[0].removesuffix(".")
     except Exception as error:  # noqa: BLE001  # whatever a user's own schema hook raises
         return f"{type(error).__name__}: {error}"
     return None

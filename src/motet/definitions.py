@@ -35,6 +35,7 @@ class EndpointDefinition:
     timeout: float | None
     idempotent: bool
     place: str  # file:line
+    unknown: tuple[tuple[str, object], ...] = ()  # options that don't exist, as given
 
     @property
     def signature(self) -> inspect.Signature:
@@ -64,7 +65,7 @@ class ServiceDefinition:
 
 
 def define_endpoint(
-    function: Callable[..., Any], *, batching: Batching | None, timeout: float | None, idempotent: bool
+    function: Callable[..., Any], *, batching: Batching | None, timeout: float | None, idempotent: bool, unknown: Mapping[str, object]
 ) -> EndpointDefinition:
     """Read an endpoint off the function that a decorator got."""
     generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
@@ -77,6 +78,7 @@ def define_endpoint(
         timeout=timeout,
         idempotent=idempotent,
         place=place_of(function),
+        unknown=tuple(unknown.items()),
     )
 
 

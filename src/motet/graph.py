@@ -197,16 +197,29 @@ def route_faults(route: str, app: Node) -> list[Fault]:
     subject = app.definition.name
     if not route.startswith("/") or (route != "/" and route.endswith("/")) or "//" in route or any(c in route for c in "?#% "):
         return [Fault(place=app.place, subject=subject, message="the route is malformed", found=repr(route), instead="'/' or '/name'")]
-    heads = {path.split("/")[1] for path in endpoint_paths(route, app.definition).values()} - {""}
+    if route != "/":
+        head = route.split("/")[1]
+        if head not in RESERVED_ROUTES:
+            return []
+        return [
+            Fault(
+                place=app.place,
+                subject=subject,
+                message=f"the path /{head} is reserved",
+                found=f"route {route!r}",
+                instead=f"another route, such as '/my-{head}'",
+            )
+        ]
     return [
         Fault(
-            place=app.place,
-            subject=subject,
-            message=f"the path /{head} is reserved",
-            found=f"route {route!r}",
-            instead="another route or endpoint name",
+            place=endpoint.place,
+            subject=f"{subject}.{name}",
+            message=f"the path /{name} is reserved",
+            found=f"an endpoint {name!r} of the root, at the route '/'",
+            instead="another name of the endpoint, or a route such as '/app'",
         )
-        for head in sorted(heads & set(RESERVED_ROUTES))
+        for name, endpoint in app.definition.endpoints.items()
+        if name in RESERVED_ROUTES
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -47,17 +47,28 @@ class Options(BaseModel):
 
 def option_faults(owner: type[BaseModel], error: ValidationError, *, place: str) -> list[Fault]:
     """Return one fault for each wrong option in a pydantic error."""
-    faults: list[Fault] = []
+    faults: dict[str, Fault] = {}
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
-        message = f"option `{path}`: {problem['msg']}" if path else problem["msg"]
+        # Below an option pydantic tells of every member of a union by a name of its own; the first says enough.
+        path = str(problem["loc"][0]) if problem["loc"] else ""
+        if path in faults:
+            continue
+        said = problem["msg"].removeprefix("Value error, ")
+        message = f"option `{path}`: {said}" if path else said
         instead = None
         if problem["type"] == "extra_forbidden":
-            message = f"`{path}` is no option of {owner.__name__}"
-            close = difflib.get_close_matches(path, owner.model_fields, n=1)
-            instead = f"{close[0]}=..." if close else "one of: " + ", ".join(owner.model_fields)
-        faults.append(Fault(place=place, subject=owner.__name__, message=message, found=repr(problem["input"]), instead=instead))
-    return faults
+            message, instead = unknown_option(path, owner.__name__, owner.model_fields)
+        elif path:
+            instead = f"such as {path}={owner.model_fields[path].get_default(call_default_factory=True)!r}"
+        faults[path] = Fault(place=place, subject=owner.__name__, message=message, found=repr(problem["input"]), instead=instead)
+    return list(faults.values())
+
+
+def unknown_option(name: str, owner: str, known: Iterable[str]) -> tuple[str, str]:
+    """Return the message about an option that `owner` doesn't have, and what to write instead."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"`{name}` is no option of {owner}", f"{close[0]}=..." if close else "one of: " + ", ".join(names)
 
 
 class Resources(Options):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 from motet import check
 from motet.binding import Edge, Node, bind_node
 from motet.definitions import ENDPOINT_MARK, INHERIT, Batching, EndpointDefinition, ServiceDefinition, define_endpoint, read_service
-from motet.errors import UsageError
+from motet.errors import DefinitionError, Fault, UsageError
 from motet.options import Assets, Autoscale, CallOptions, Config, Environment, Image, Resources, user_place
 from motet.own import own_call
 
@@ -22,9 +22,12 @@ P = ParamSpec("P")
 S = TypeVar("S")
 N = TypeVar("N", bound="Service")
 _UNSET: Any = object()
+_NO_METHODS: tuple[type, ...] = (staticmethod, classmethod, property)
 
 
-def _endpoint(f: Callable[..., Any] | None = None, /, *, timeout: float | None = INHERIT, idempotent: bool = INHERIT) -> Any:
+def _endpoint(
+    f: Callable[..., Any] | None = None, /, *, timeout: float | None = INHERIT, idempotent: bool = INHERIT, **unknown: object
+) -> Any:
     """Make an endpoint of a method of a service.
 
     A function (sync or async) becomes something that returns a `Call` at once, a generator (sync or async) a `Stream`.
@@ -33,10 +36,12 @@ def _endpoint(f: Callable[..., Any] | None = None, /, *, timeout: float | None =
         f: the method, when used without parentheses.
         timeout: seconds that a call may take, streams included; None for no limit. Without it the service's `Config` counts.
         idempotent: whether a call may be repeated on another replica when one dies. Without it the `Config` counts.
+        **unknown: there are no other options; each is a fault of the class.
     """
     if f is None:
-        return functools.partial(_endpoint, timeout=timeout, idempotent=idempotent)
-    return _mark(f, define_endpoint(f, batching=None, timeout=timeout, idempotent=idempotent))
+        return functools.partial(_endpoint, timeout=timeout, idempotent=idempotent, **unknown)
+    _require_method(f, "endpoint")
+    return _mark(f, define_endpoint(f, batching=None, timeout=timeout, idempotent=idempotent, unknown=unknown))
 
 
 def _batched(
@@ -47,6 +52,7 @@ def _batched(
     max_wait: float = 0.005,
     timeout: float | None = INHERIT,
     idempotent: bool = INHERIT,
+    **unknown: object,
 ) -> Any:
     """Make an endpoint over single items of a method that works on a list of them.
 
@@ -56,10 +62,26 @@ def _batched(
         max_wait: seconds that an item waits at most for others to join while the replica is idle.
         timeout: as for `endpoint`.
         idempotent: as for `endpoint`.
+        **unknown: as for `endpoint`.
     """
     if f is None:
-        return functools.partial(_batched, max_size=max_size, max_wait=max_wait, timeout=timeout, idempotent=idempotent)
-    return _mark(f, define_endpoint(f, batching=Batching(max_size=max_size, max_wait=max_wait), timeout=timeout, idempotent=idempotent))
+        return functools.partial(_batched, max_size=max_size, max_wait=max_wait, timeout=timeout, idempotent=idempotent, **unknown)
+    _require_method(f, "batched")
+    batching = Batching(max_size=max_size, max_wait=max_wait)
+    return _mark(f, define_endpoint(f, batching=batching, timeout=timeout, idempotent=idempotent, unknown=unknown))
+
+
+def _require_method(f: object, decorator: str) -> None:
+    """Refuse what is no plain method: a static or class method, a property, an option without its name."""
+    if isinstance(f, _NO_METHODS) or not (callable(f) and hasattr(f, "__name__")):
+        fault = Fault(
+            place=user_place(),
+            subject=f"@motet.{decorator}",
+            message="only a plain method can be an endpoint",
+            found=type(f).__name__ if isinstance(f, _NO_METHODS) else repr(f),
+            instead=f"@motet.{decorator} directly above `def f(self, ...)`, and options by name",
+        )
+        raise DefinitionError([fault])
 
 
 def _mark(f: Callable[..., Any], definition: EndpointDefinition) -> Callable[..., Any]:

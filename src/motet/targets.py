@@ -38,11 +38,8 @@ def load_target(target: str) -> Node:
         TargetError: the file, module or name doesn't exist, importing it fails, or it is no bound node.
         DefinitionError: something in it is defined wrongly.
     """
-    with check.collecting() as faults:
-        node = find_node(target)
-    if faults:
-        raise DefinitionError(faults)
-    return node
+    with check.collecting():
+        return find_node(target)
 
 
 def find_node(target: str) -> Node:
@@ -67,7 +64,8 @@ def find_node(target: str) -> Node:
     value = getattr(module, name)
     if not isinstance(value, Node):
         kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TargetError(f"{target} is no bound node", where=str(module.__file__), found=kind, instead=f"{name} = MyService.bind(...)")
+        instead = f"app = {name}.bind(...)" if isinstance(value, type) else f"{name} = MyService.bind(...)"
+        raise TargetError(f"{target} is no bound node", where=str(module.__file__), found=kind, instead=instead)
     return value
 
 

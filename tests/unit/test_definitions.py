@@ -219,7 +219,20 @@ def test_batched_generator():
     assert any("generator" in fault.message for fault in faults_of(define))
 
 
-@pytest.mark.parametrize("options", [{"max_size": 0}, {"max_wait": -1}, {"timeout": 0}, {"timeout": -5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_size": 0},
+        {"max_size": "many"},
+        {"max_wait": -1},
+        {"timeout": 0},
+        {"timeout": -5},
+        {"timeout": "soon"},
+        {"idempotent": "yes"},
+        {"max_sise": 3},
+        {"colour": "red"},
+    ],
+)
 def test_wrong_endpoint_options(options):
     """An option of an endpoint that makes no sense is a fault that names it."""
 
@@ -232,6 +245,66 @@ def test_wrong_endpoint_options(options):
         return Bad
 
     assert next(iter(options)) in only_fault(define).message
+
+
+def test_unknown_endpoint_option():
+    """What was meant is named."""
+
+    def define():
+        class Bad(motet.Service):
+            @motet.endpoint(timeoutt=3)  # type: ignore[call-overload]  # what is tested
+            def f(self) -> int:
+                return 1
+
+        return Bad
+
+    assert only_fault(define).instead == "timeout=..."
+
+
+@pytest.mark.parametrize("wrapper", [staticmethod, classmethod, property])
+def test_endpoint_that_is_no_plain_method(wrapper):
+    """A static or class method or a property is refused, and not called with an argument too few later on."""
+
+    def define():
+        class Bad(motet.Service):
+            @motet.endpoint
+            @wrapper
+            def f(self) -> int:
+                return 1
+
+        return Bad
+
+    fault = only_fault(define)
+    assert fault.found == wrapper.__name__
+    assert "plain method" in fault.message
+
+
+def test_option_given_without_its_name():
+    """`@batched(16)` isn't taken for the method."""
+
+    def define():
+        class Bad(motet.Service):
+            @motet.batched(16)  # type: ignore[call-overload]  # what is tested
+            def f(self, xs: list[int]) -> list[int]:
+                return xs
+
+        return Bad
+
+    assert only_fault(define).found == "16"
+
+
+def test_method_without_self():
+    """A method that takes nothing at all is a fault, not a crash."""
+
+    def define():
+        class Bad(motet.Service):
+            @motet.endpoint
+            def f() -> int:  # type: ignore[misc]  # what is tested
+                return 1
+
+        return Bad
+
+    assert "`self`" in only_fault(define).message
 
 
 @pytest.mark.parametrize("name", ["start", "stop", "health", "reconfigure", "preload", "bind", "options", "config", "_hidden"])
@@ -391,6 +464,14 @@ def test_wrong_constructor_arguments(args, kwargs, text):
         Good.bind(*args, **kwargs)
     (fault,) = caught.value.faults
     assert fault.place.startswith(HERE)
+
+
+def test_all_wrong_constructor_arguments_at_once():
+    """What is missing, what there is no parameter for, and what has the wrong type are reported together."""
+    with pytest.raises(DefinitionError) as caught:
+        Good.bind(count="many", colour=1, shape=2)
+    text = str(caught.value)
+    assert all(part in text for part in ("'word'", "'colour'", "'shape'", "`count`"))
 
 
 @pytest.mark.parametrize("value", [Other.bind(), "text", None])

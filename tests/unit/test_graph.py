@@ -131,6 +131,7 @@ def test_reserved_endpoint_paths():
     with pytest.raises(DefinitionError) as caught:
         compile_graph(Docs.bind(), route="/")
     assert len(caught.value.faults) == 2
+    assert {fault.place for fault in caught.value.faults} == {endpoint.place for endpoint in Docs.bind().definition.endpoints.values()}
     assert compile_graph(Docs.bind(), route="/x").route == "/x"
 
 

@@ -58,6 +58,18 @@ def test_all_wrong_options_at_once():
     with pytest.raises(DefinitionError) as caught:
         motet.Config(timeout=0, queue=-1, colour="red")
     assert len(caught.value.faults) == 3
+    with pytest.raises(DefinitionError) as caught:
+        Leaf.bind().options(name="with space", retries=2, queue=-1)
+    assert len(caught.value.faults) == 3
+
+
+def test_one_fault_for_each_wrong_option():
+    """An option of several types is one fault, in the words of the first, with a value that is right."""
+    with pytest.raises(DefinitionError) as caught:
+        motet.Config(replicas=-1)
+    (fault,) = caught.value.faults
+    assert fault.message == "option `replicas`: Input should be greater than or equal to 1"
+    assert fault.instead == "such as replicas=1"
 
 
 def test_options_override_single_fields():

@@ -8,7 +8,6 @@ from motet import check as checking
 from motet import graph_views
 from motet.cli.program import with_traceback_option
 from motet.engines.local.plan import plan_graph
-from motet.errors import DefinitionError
 from motet.graph import Graph, compile_graph
 from motet.targets import find_node
 
@@ -70,16 +69,8 @@ def load_graph(target: str, *, name: str, route: str) -> Graph:
         TargetError: the target doesn't exist or can't be imported.
         DefinitionError: it is defined wrongly.
     """
-    with checking.collecting() as faults:
-        node = find_node(target)
-        try:
-            compiled = compile_graph(node, name=name, route=route)
-        except DefinitionError as error:
-            checking.report(list(error.faults))
-            raise DefinitionError(faults) from None
-    if faults:
-        raise DefinitionError(faults)
-    return compiled
+    with checking.collecting():
+        return compile_graph(find_node(target), name=name, route=route)
 
 
 def _count(number: int, noun: str) -> str:

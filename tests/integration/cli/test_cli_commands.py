@@ -99,6 +99,12 @@ class TestCheck:
         assert "app.py:9 (Second.docs): the return value has no annotation" in said
         assert "the path /docs is reserved" in said
 
+    def test_faults_come_before_what_follows_from_them(self, program):
+        program.write("app.py", FAULTY.replace("app = ", "app = undefined or "))
+        said = failure(program.run("check", "app.py:app"))
+        assert "app.py:5 (First.one): parameter `text` has no annotation" in said
+        assert "app.py:9 (Second.docs): the return value has no annotation" in said
+
     def test_an_argument_that_cannot_travel(self, program):
         program.write(
             "app.py",

@@ -73,7 +73,7 @@ def test_no_such_name(app, refused):
 
 def test_a_class_is_no_app(app, refused):
     assert refused("app.py:Front") == (
-        "error: app.py:Front is no bound node\n  where:   app.py\n  found:   the class Front\n  instead: Front = MyService.bind(...)\n"
+        "error: app.py:Front is no bound node\n  where:   app.py\n  found:   the class Front\n  instead: app = Front.bind(...)\n"
     )
 
 
