@@ -113,5 +113,5 @@ def test_code_and_headings_are_no_paragraphs(demo: ModuleType) -> None:
 
 def test_a_folder_without_pages_is_named(demo: ModuleType, tmp_path: Path) -> None:
     app = demo.Index.bind(tmp_path, demo.embedder)
-    with pytest.raises(motet.StartError, match=r"Index could not be started: FileNotFoundError: there is no text in any .*\.md"):
+    with pytest.raises(motet.StartError, match=r"Index could not start: FileNotFoundError: there is no text in any .*\.md"):
         motet.run(app, engine="inline", name="empty").start()

@@ -148,7 +148,8 @@ def _failure(status: int | None, body: bytes) -> Complaint:
         return Complaint(f"the server answered with HTTP status {status}", found=body[:200].decode(errors="replace") or None)
     problems = [f"{p.get('at')}: {p.get('problem')} (found {p.get('found')})" for p in error.get("problems", ())]
     found = "\n           ".join(problems) or error.get("found")
-    return Complaint(message, where=error.get("where"), found=found, instead=error.get("instead"))
+    instead = "--api-key KEY, or MOTET_API_KEY in the environment" if status == 401 else error.get("instead")  # noqa: PLR2004  # HTTP
+    return Complaint(message, where=error.get("where"), found=found, instead=instead)
 
 
 def _show(response: httpx.Response) -> None:

@@ -73,7 +73,7 @@ class InlineEngine:
             if not isinstance(error, Exception):
                 raise
             failed = list(graph.nodes)[len(addresses)] if len(addresses) < len(graph.nodes) else graph.root
-            raise StartError(f"{failed} could not be started: {type(error).__name__}: {error}", where=graph.nodes[failed].place) from error
+            raise StartError(f"{failed} could not start: {type(error).__name__}: {error}", where=graph.nodes[failed].place) from error
         root = graph.nodes[graph.root]
         return handle_spec(root, addresses[root.name])
 

@@ -51,8 +51,8 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
     args, kwargs = codec.decode(request.body)
     if args:
         if len(args) > len(schema.positional):
-            message = f"{len(args)} positional arguments for {len(schema.positional)} positional parameters"
-            raise InvalidInput(message, where=where, instead=f"({', '.join(schema.names)})")
+            message = f"{len(args)} positional arguments, and the endpoint takes {len(schema.positional)}"
+            raise InvalidInput(message, where=where, instead=f"{where.rpartition('.')[2]}({', '.join(schema.names)})")
         given = dict(zip(schema.positional, args, strict=False))
         if doubled := given.keys() & kwargs.keys():
             raise InvalidInput("an argument is given twice", where=where, found=", ".join(sorted(doubled)))
@@ -87,7 +87,8 @@ def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dic
         problem = error.errors(include_url=False)[0]
         if problem["type"] == "json_invalid":
             found = "an empty body" if not len(body) else shown(bytes(body[:64]).decode(errors="replace"))
-            raise MalformedRequest(f"the body is no JSON: {problem['msg']}", where=where, found=found, instead=_body_hint(schema)) from None
+            said = problem["msg"].removeprefix("Invalid JSON: ")
+            raise MalformedRequest(f"the body is no JSON: {said}", where=where, found=found, instead=_body_hint(schema)) from None
         raise invalid_input(error, where=where) from None
     return validated
 

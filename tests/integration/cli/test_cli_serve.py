@@ -111,6 +111,7 @@ class TestServing:
         assert server.post("/front/greet", {"name": "you"}, headers={"authorization": "Bearer two"}).json() == "hello you"
         assert "one" not in server.output.split()
         assert app.run("call", "greet", '{"name": "you"}', "--api-key", "two").stdout == '"hello you"\n'
+        assert "instead: --api-key KEY" in app.run("call", "greet", '{"name": "you"}').stderr
 
     def test_two_at_once_and_the_port_of_the_first(self, app):
         first, second = app.serve("app.py:app").until_ready(), app.serve("app.py:app").until_ready()
