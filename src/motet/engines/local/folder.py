@@ -106,7 +106,7 @@ def _cleaning(base: Path) -> Generator[None]:
 def remove_leftovers(base: Path) -> None:
     """Remove folders of servers that died without doing so themselves."""
     for folder in base.iterdir():
-        if folder.is_dir() and (folder / "lock").exists() and not is_alive(folder):
+        if folder.is_dir() and not is_alive(folder):  # nobody is between making a folder and locking it: that is done under this lock
             shutil.rmtree(folder, ignore_errors=True)
 
 
