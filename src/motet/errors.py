@@ -86,8 +86,11 @@ class TargetError(MotetError):
 class InvalidInput(MotetError):
     """Arguments or a request body don't fit the endpoint's annotations.
 
-    `problems` lists each one: its location, what is wrong with it, and the value that was found.
+    `problems` lists each one: its location, what is wrong with it, and the value that was found. `of_service` says that
+    a service, not a client, gave the arguments: a mistake in the program, and so no 4xx for the client.
     """
+
+    of_service = False
 
     def __init__(
         self,
@@ -259,6 +262,8 @@ def http_status(error: BaseException) -> int:
     """Return the HTTP status for `error`: its own if it is an `HTTPError`, else by the table, else 500."""
     if isinstance(error, HTTPError):
         return error.status
+    if isinstance(error, InvalidInput) and error.of_service:
+        return 500
     return next((HTTP_STATUS[kind] for kind in type(error).__mro__ if kind in HTTP_STATUS), 500)
 
 

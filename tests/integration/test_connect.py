@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 from pydantic import BaseModel
 
@@ -135,3 +136,37 @@ def test_closing_answers_what_runs(url):
         assert next(iter(endless)) == 0
     with pytest.raises(motet.CallCancelled, match="closed"):
         list(endless)
+
+
+class Writer(motet.Service):
+    """Is called wrongly by another service, or refuses an argument on purpose."""
+
+    @motet.endpoint
+    def write(self, text: str) -> str:
+        if not text:
+            raise motet.InvalidInput("there is no text")
+        return text
+
+
+class Desk(motet.Service):
+    """Calls the writer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    @motet.endpoint
+    async def wrong(self) -> str:
+        return await self.writer.write(3, "angry")
+
+    @motet.endpoint
+    async def relay(self, text: str) -> str:
+        return await self.writer.write(text)
+
+
+def test_wrong_call_between_services_is_no_fault_of_the_client(url):
+    """A service that calls another with wrong arguments answers 500; input that a service refuses on purpose stays 422."""
+    with motet.run(Desk.bind(Writer.bind()), name="desk"):
+        wrong = httpx.post(f"{url}/desk/wrong")
+        assert (wrong.status_code, wrong.json()["error"]["where"]) == (500, "Writer.write")
+        assert httpx.post(f"{url}/desk/relay", json={"text": ""}).status_code == 422
+        assert httpx.post(f"{url}/desk/relay", json={"text": 3}).status_code == 422

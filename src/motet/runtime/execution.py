@@ -13,7 +13,7 @@ from typing import Any
 from motet.calls import Ref
 from motet.context import Scope, enter_scope
 from motet.definitions import EndpointDefinition
-from motet.errors import CallCancelled, MotetError
+from motet.errors import CallCancelled, InvalidInput, MotetError
 from motet.runtime import formats
 from motet.runtime.exchange import Format, Request
 from motet.runtime.threads import WorkerThreads
@@ -254,7 +254,9 @@ class Runner:
         """Answer with an error; errors of the user's own code are logged with their traceback."""
         if request.cancelled:
             return
-        if not isinstance(error, MotetError) and not getattr(error, failure.HOPS, ()):
+        came_from_elsewhere = bool(getattr(error, failure.HOPS, ()))
+        mistake = came_from_elsewhere and isinstance(error, InvalidInput) and error.of_service  # in this endpoint's own call
+        if mistake or (not isinstance(error, MotetError) and not came_from_elsewhere):
             log.error("%s raised (request %s)", self.where, request.request_id, exc_info=error)
         request.reply.failure(failure.record(error, endpoint=self.where, replica=self.replica))
 

@@ -48,6 +48,14 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
     """
     if request.format is Format.HTTP:
         return _http_arguments(schema, request, where)
+    try:
+        return _call_arguments(schema, request, where)
+    except InvalidInput as error:
+        error.of_service = True
+        raise
+
+
+def _call_arguments(schema: EndpointSchema, request: Request, where: str) -> dict[str, Any]:
     args, kwargs = codec.decode(request.body)
     if args:
         if len(args) > len(schema.positional):
