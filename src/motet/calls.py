@@ -400,10 +400,15 @@ class Stream(Pending, AsyncIterator[T]):
             self._items.append(item)
             self._wake()
 
-    def finish(self, error: BaseException | None = None) -> None:
-        """End well, or with an error after the items that wait; called in the home loop."""
+    def set_error(self, error: BaseException) -> None:
+        """End with an error after the items that wait; called in the home loop."""
         if self._end is None:
-            self._finish(_bearable(error) if error is not None else StopAsyncIteration())
+            self._finish(error)
+
+    def finish(self) -> None:
+        """End well after the items that wait; called in the home loop."""
+        if self._end is None:
+            self._finish(StopAsyncIteration())
 
     def _finish(self, end: BaseException) -> None:
         self._end = end

@@ -151,7 +151,7 @@ class RemoteHandle:
         try:
             body = request_body(schema, endpoint, args, kwargs, where=where)
         except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
-            _fail(pending, error)
+            pending.set_error(error)
             return pending
         work = self._stream(pending, schema, url, body) if isinstance(pending, Stream) else self._unary(pending, schema, url, body)
         post(self._loop, self._start, pending, work)
@@ -195,9 +195,9 @@ class RemoteHandle:
                     await taken.wait()
                     taken.clear()
         except asyncio.CancelledError:
-            post(stream.home, stream.finish, CallCancelled(f"{stream.name} was cancelled: the connection was closed"))
+            post(stream.home, stream.set_error, CallCancelled(f"{stream.name} was cancelled: the connection was closed"))
         except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
-            post(stream.home, stream.finish, _translated(error, url))
+            post(stream.home, stream.set_error, _translated(error, url))
         else:
             post(stream.home, stream.finish)
 
@@ -265,10 +265,3 @@ def _translated(error: Exception, url: str) -> Exception:
     if isinstance(error, httpx.HTTPError):
         return Unavailable(f"{url} can't be reached: {type(error).__name__}: {error}", where=url, instead="`motet ps` shows what runs")
     return error
-
-
-def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:
-    if isinstance(pending, Stream):
-        pending.finish(error)
-    else:
-        pending.set_error(error)

@@ -74,7 +74,7 @@ class Caller:
         try:
             body, refs = encode_arguments(args, kwargs, scope)
         except Exception as error:  # noqa: BLE001  # whatever is wrong, the call is how its maker hears of it
-            _fail(pending, error)
+            pending.set_error(error)
             return pending
         exchange = outgoing(
             target=spec.address,
@@ -93,7 +93,9 @@ class Caller:
         elif running_loop() is self.loop:
             self.router.send(exchange)
         elif self.loop.is_closed():
-            _fail(pending, Unavailable("the event loop that the app was started in has ended", where=name, instead="start the app again"))
+            pending.set_error(
+                Unavailable("the event loop that the app was started in has ended", where=name, instead="start the app again")
+            )
         else:
             self.loop.call_soon_threadsafe(self.router.send, exchange)
         return pending
@@ -119,7 +121,7 @@ class Caller:
             if problem is None:
                 post(self.loop, self.router.release, exchange)
             else:
-                _fail(pending, problem)
+                pending.set_error(problem)
                 post(self.loop, self.router.finished, exchange)
 
         def hand_over(call: Call[Any]) -> None:
@@ -228,11 +230,4 @@ class _StreamExchange(_Outgoing):
 
     def on_failure(self, failure: Failure) -> None:
         if (stream := self._stream()) is not None:
-            stream.at_home(stream.finish, rebuild(failure))
-
-
-def _fail(pending: Call[Any] | Stream[Any], error: BaseException) -> None:
-    if isinstance(pending, Stream):
-        pending.finish(error)
-    else:
-        pending.set_error(error)
+            stream.at_home(stream.set_error, rebuild(failure))
