@@ -105,21 +105,26 @@ class Refusal:
         """Have nothing left to write."""
 
 
-class HttpExchange(Exchange):
-    """A call of an endpoint over HTTP; it writes what the replica answers to its connection."""
+class HttpExchange(Exchange, kw_only=True):
+    """A call of an endpoint over HTTP; it writes what the replica answers to its connection.
 
-    __slots__ = ("_begun", "_chunked", "_media", "_owed", "close", "connection", "old")
+    Attributes:
+        connection: where the answer goes.
+        close: whether the connection closes after it.
+        old: whether the client speaks HTTP/1.0.
+        begun: whether a part of the answer is out.
+        chunked: whether a stream goes out in chunks.
+        media: type of a stream.
+        owed: items of it that the client has and the replica hasn't heard of.
+    """
 
     connection: Answerer
     close: bool
     old: bool
-
-    def attach(self, connection: Answerer, *, close: bool, old: bool) -> None:
-        """Say where the answer goes."""
-        self.connection = connection
-        self.close = close
-        self.old = old
-        self._begun = False
+    begun: bool = False
+    chunked: bool = False
+    media: str | None = None
+    owed: int = 0
 
     @property
     def size(self) -> int:
@@ -129,7 +134,7 @@ class HttpExchange(Exchange):
     @property
     def begun_stream(self) -> bool:
         """Whether a part of the answer is out."""
-        return self._begun
+        return self.begun
 
     def start(self) -> None:
         """Send it to a replica."""
@@ -157,37 +162,36 @@ class HttpExchange(Exchange):
 
     def on_begin(self, content_type: str | None) -> None:
         """Write the head of a stream: in chunks, or up to the end of the connection for HTTP/1.0."""
-        self._begun = True
-        self._media = content_type
-        self._owed = 0
-        self._chunked = not self.old
+        self.begun = True
+        self.media = content_type
+        self.chunked = not self.old
         self.close = self.close or self.old
         line = self.connection.close_line(self)
-        framing = b"transfer-encoding: chunked\r\n" + line if self._chunked else line
+        framing = b"transfer-encoding: chunked\r\n" + line if self.chunked else line
         self.connection.write(answers.stream_head(content_type, self.request_id, framing))
 
     def on_item(self, payload: Payload) -> None:
         """Write an item, and let the producer go on unless the client is slow."""
         self._piece(payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers)))
-        self._owed += 1
-        if self._owed >= WINDOW // 2 and self.connection.writable:
+        self.owed += 1
+        if self.owed >= WINDOW // 2 and self.connection.writable:
             self.resume()
 
     def resume(self) -> None:
         """Let the producer send as many items as the client has taken."""
-        if self._begun and self._owed:
-            owed, self._owed = self._owed, 0
+        if self.begun and self.owed:
+            owed, self.owed = self.owed, 0
             self.connection.state.router.credit(self, owed)
 
     def on_end(self) -> None:
         """Write the good end."""
-        if self._media == EVENTS:
+        if self.media == EVENTS:
             self._piece(b"event: end\ndata: {}\n\n")
         self._finish_stream()
 
     def _piece(self, data: bytes | bytearray | memoryview) -> None:
         write = self.connection.write
-        if not self._chunked:
+        if not self.chunked:
             write(data)
         elif not data:  # a chunk of nothing would be the end
             return
@@ -199,7 +203,7 @@ class HttpExchange(Exchange):
             write(b"\r\n")
 
     def _finish_stream(self) -> None:
-        if self._chunked:
+        if self.chunked:
             self.connection.write(answers.LAST_CHUNK)
         self.connection.finished(self)
 
@@ -208,18 +212,18 @@ class HttpExchange(Exchange):
     def on_failure(self, failure: Failure) -> None:
         """Write the error: as an answer of its own, or into the stream that has begun."""
         connection = self.connection
-        if not self._begun:
+        if not self.begun:
             line = connection.close_line(self)
             connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more={}, bodiless=False))
             connection.finished(self)
-        elif self._media == EVENTS:
+        elif self.media == EVENTS:
             self._piece(b"event: error\ndata: %b\n\n" % answers.error_json(failure.fields, self.request_id))
             self._finish_stream()
-        elif self._media == LINES:
+        elif self.media == LINES:
             self._piece(answers.error_json(failure.fields, self.request_id) + b"\n")
             self._finish_stream()
         else:
-            connection.cut(reset=not self._chunked)
+            connection.cut(reset=not self.chunked)
 
 
 RESET = struct.pack("ii", 1, 0)  # l_onoff, l_linger: close() sends a reset

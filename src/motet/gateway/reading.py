@@ -263,7 +263,7 @@ class RequestReader:
         content_type = headers.get(b"content-type")
         accept = headers.get(b"accept")
         trace = headers.get(b"traceparent")
-        exchange = HttpExchange(
+        return HttpExchange(
             target=route.target,
             endpoint=route.endpoint,
             body=Payload(self._body),
@@ -275,9 +275,10 @@ class RequestReader:
             retries=IDEMPOTENT_RETRIES,
             content_type=None if content_type is None else content_type.decode("latin-1"),
             accept=None if accept is None else accept.decode("latin-1"),
+            connection=self._connection,
+            close=self._close,
+            old=self._old,
         )
-        exchange.attach(self._connection, close=self._close, old=self._old)
-        return exchange
 
     def _site_call(self) -> SiteCall:
         return SiteCall(

@@ -8,7 +8,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from motet.calls import Call, Ref, Stream, post, running_loop
 from motet.context import Scope, current_scope, new_request_id
@@ -86,8 +86,10 @@ class Caller:
             trace=scope.trace if scope is not None else None,
             idempotent=plan.idempotent,
             retries=retries,
+            caller=self,
+            pending=weakref.ref(pending) if plan.kind == "stream" else pending,
         )
-        exchange.attach(pending, self)
+        exchange.attach(pending)
         if refs:
             self._send_when_ready(exchange, pending, refs, lambda: encode_arguments(args, kwargs, scope)[0])
         elif running_loop() is self.loop:
@@ -167,13 +169,14 @@ def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object], scope
 _NOT_READY = Payload(b"\xc0")
 
 
-class _Outgoing(Exchange):
+class _Outgoing(Exchange, kw_only=True):
     """An exchange whose answers go to a call or stream in its home loop."""
 
-    __slots__ = ("caller",)
+    caller: Caller
+    pending: Any  # the call, or a weak reference to the stream
 
-    def attach(self, pending: Any, caller: Caller) -> None:
-        self.caller = caller
+    def attach(self, pending: Call[Any] | Stream[Any]) -> None:
+        """Let the call or stream stop this."""
         pending.on_cancel(self._cancelled)
 
     def _cancelled(self) -> None:
@@ -181,46 +184,46 @@ class _Outgoing(Exchange):
 
 
 class _CallExchange(_Outgoing):
-    __slots__ = ("_call",)
-
-    def attach(self, pending: Any, caller: Caller) -> None:
-        super().attach(pending, caller)
-        self._call: Call[Any] = pending
+    """Answers a call."""
 
     def on_result(self, payload: Payload, content_type: str | None) -> None:  # noqa: ARG002  # it is the codec's
-        if running_loop() is self._call.home:
-            self._call.set_payload(payload)
+        call: Call[Any] = self.pending
+        if running_loop() is call.home:
+            call.set_payload(payload)
         else:
-            self._call.at_home(self._call.set_payload, payload)
+            call.at_home(call.set_payload, payload)
 
     def on_failure(self, failure: Failure) -> None:
-        self._call.at_home(self._call.set_error, rebuild(failure))
+        call: Call[Any] = self.pending
+        call.at_home(call.set_error, rebuild(failure))
 
 
 class _StreamExchange(_Outgoing):
     """Holds its stream weakly: one that nobody reads any more stops its producer when it is collected."""
 
-    __slots__ = ("_begun", "_stream", "_taken")
+    begun: bool = False
+    taken: int = 0
 
-    def attach(self, pending: Any, caller: Caller) -> None:
-        super().attach(pending, caller)
-        self._stream: weakref.ref[Stream[Any]] = weakref.ref(pending)
-        self._begun = False
-        self._taken = 0
-        pending.on_consume(self._consumed)
+    def attach(self, pending: Call[Any] | Stream[Any]) -> None:
+        super().attach(pending)
+        cast("Stream[Any]", pending).on_consume(self._consumed)
 
     @property
     def begun_stream(self) -> bool:
-        return self._begun
+        return self.begun
+
+    def _stream(self) -> Stream[Any] | None:
+        stream: Stream[Any] | None = self.pending()
+        return stream
 
     def _consumed(self) -> None:
-        self._taken += 1
-        if self._taken >= WINDOW // 2:
-            taken, self._taken = self._taken, 0
+        self.taken += 1
+        if self.taken >= WINDOW // 2:
+            taken, self.taken = self.taken, 0
             post(self.caller.loop, self.caller.router.credit, self, taken)
 
     def on_item(self, payload: Payload) -> None:
-        self._begun = True
+        self.begun = True
         if (stream := self._stream()) is not None:
             stream.at_home(stream.push, payload)
 

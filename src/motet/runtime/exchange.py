@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
 
@@ -40,51 +42,38 @@ class Reply(Protocol):
         """End with an error."""
 
 
-class Request:
-    """A request as a replica has it."""
+class Request(msgspec.Struct, eq=False, kw_only=True):
+    """A request as a replica has it.
 
-    __slots__ = (
-        "abort",
-        "accept",
-        "body",
-        "cancelled",
-        "content_type",
-        "credit",
-        "deadline",
-        "endpoint",
-        "format",
-        "on_credit",
-        "reply",
-        "request_id",
-        "trace",
-    )
+    Attributes:
+        endpoint: its name.
+        body: encoded arguments, or the body of an HTTP request.
+        format: how body and answers are encoded.
+        deadline: `time.monotonic()` seconds; inf means none.
+        request_id: of the request that this belongs to.
+        reply: takes the answers.
+        trace: context of a distributed trace, as its header has it.
+        content_type: of the body, over HTTP.
+        accept: what the client takes, over HTTP.
+        cancelled: whether nobody waits for answers any more.
+        credit: items of a stream that may be sent.
+        on_credit: set by a stream that waits for credit.
+        abort: set while it runs: stops it.
+    """
 
-    def __init__(
-        self,
-        *,
-        endpoint: str,
-        body: Payload,
-        format: Format,  # noqa: A002  # the word for it
-        deadline: float,
-        request_id: str,
-        trace: str | None,
-        reply: Reply,
-        content_type: str | None = None,
-        accept: str | None = None,
-    ) -> None:
-        self.endpoint = endpoint
-        self.body = body
-        self.format = format
-        self.deadline = deadline
-        self.request_id = request_id
-        self.trace = trace
-        self.reply = reply
-        self.content_type = content_type
-        self.accept = accept
-        self.cancelled = False
-        self.credit = WINDOW
-        self.on_credit: Callable[[], object] | None = None  # set by a stream that waits for credit
-        self.abort: Callable[[], object] | None = None  # set while it runs: stops it
+    endpoint: str
+    body: Payload
+    format: Format
+    deadline: float
+    request_id: str
+    reply: Reply
+    trace: str | None = None
+    content_type: str | None = None
+    accept: str | None = None
+    cancelled: bool = False
+    credit: int = WINDOW
+    on_credit: Callable[[], object] | None = None
+    abort: Callable[[], object] | None = None
 
     def expired(self) -> bool:
         """Whether the deadline has passed."""
@@ -131,58 +120,42 @@ class Finisher(Protocol):
         ...
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False, kw_only=True):
     """A request as its caller has it. Links call `answer`, `end` and `fail`; subclasses say what becomes of that.
 
     Exactly one of `on_result`, `on_end` and `on_failure` is called, unless the exchange is cancelled before.
+
+    Attributes:
+        target: address of the node.
+        endpoint: its name.
+        body: encoded arguments, or the body of an HTTP request.
+        format: how body and answers are encoded.
+        deadline: `time.monotonic()` seconds; inf means none.
+        request_id: of the request that this belongs to.
+        trace: context of a distributed trace, as its header has it.
+        idempotent: whether it may be repeated after it has begun.
+        retries: how often.
+        content_type: of the body, over HTTP.
+        accept: what the client takes, over HTTP.
+        link: where it was sent.
+        router: watches over it.
+        id: its number on the link.
     """
 
-    __slots__ = (
-        "accept",
-        "body",
-        "content_type",
-        "deadline",
-        "endpoint",
-        "format",
-        "id",
-        "idempotent",
-        "link",
-        "request_id",
-        "retries",
-        "router",
-        "target",
-        "trace",
-    )
-
-    def __init__(
-        self,
-        *,
-        target: str,
-        endpoint: str,
-        body: Payload,
-        format: Format,  # noqa: A002  # the word for it
-        deadline: float,
-        request_id: str,
-        trace: str | None,
-        idempotent: bool = False,
-        retries: int = 0,
-        content_type: str | None = None,
-        accept: str | None = None,
-    ) -> None:
-        self.target = target
-        self.endpoint = endpoint
-        self.body = body
-        self.format = format
-        self.deadline = deadline
-        self.request_id = request_id
-        self.trace = trace
-        self.idempotent = idempotent
-        self.retries = retries
-        self.content_type = content_type
-        self.accept = accept
-        self.link: Link | None = None
-        self.router: Finisher | None = None
-        self.id = 0
+    target: str
+    endpoint: str
+    body: Payload
+    format: Format
+    deadline: float
+    request_id: str
+    trace: str | None = None
+    idempotent: bool = False
+    retries: int = 0
+    content_type: str | None = None
+    accept: str | None = None
+    link: Link | None = None
+    router: Finisher | None = None
+    id: int = 0
 
     @property
     def name(self) -> str:
