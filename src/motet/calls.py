@@ -64,13 +64,13 @@ class Pending:
     def __init__(self, name: str, home: asyncio.AbstractEventLoop) -> None:
         self.name = name
         self.home = home
-        self.scope: Scope | None = current_scope()
+        self.scope = scope = current_scope()
         self._abort: Callable[[], object] | None = None
-        if self.scope is not None:
-            if not self.scope.open:
-                message = f"{name} was called after the endpoint {self.scope.endpoint} had returned"
+        if scope is not None:
+            if not scope.open:
+                message = f"{name} was called after the endpoint {scope.endpoint} had returned"
                 raise UsageError(message, instead="await background work before returning, or start it in `async start()`")
-            self._join(self.scope)
+            self._join(scope)
 
     def on_cancel(self, abort: Callable[[], object]) -> None:
         """Set what to do with the running request when it is cancelled here; runs in the home loop."""
@@ -109,7 +109,7 @@ class Call(Pending, Awaitable[V]):
     __slots__ = ("_asyncio_future_blocking", "_callbacks", "_decode", "_error", "_event", "_observed", "_payload", "_state", "_value")
 
     def __init__(self, name: str, home: asyncio.AbstractEventLoop, decode: Callable[[Payload], V] | None = None) -> None:
-        super().__init__(name, home)
+        Pending.__init__(self, name, home)  # sooner done than by `super()`; this runs for each call
         self._asyncio_future_blocking = False
         self._state: State = "pending"
         self._value: V = _UNSET
@@ -187,8 +187,8 @@ class Call(Pending, Awaitable[V]):
         """Wait in an event loop."""
         if self._state == "pending":
             self._asyncio_future_blocking = True
-            yield self
-        return self.result()
+            yield self  # asyncio has asked for the result by then, and so decoded it
+        return self._value if self._state == "done" and self._value is not _UNSET else self.result()
 
     def __repr__(self) -> str:
         """Return name and state."""

@@ -8,14 +8,13 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from motet.calls import Call, Ref, Stream, post, running_loop
-from motet.context import Scope, current_scope, new_request_id
+from motet.context import Scope, new_request_id
 from motet.errors import CallCancelled, Unavailable, UsageError
-from motet.options import CallOptions
 from motet.runtime.exchange import WINDOW, Exchange, Format
-from motet.runtime.plans import EndpointPlan, HandleSpec
+from motet.runtime.plans import Method
 from motet.runtime.router import IDEMPOTENT_RETRIES, Router
 from motet.wire import codec
 from motet.wire.failure import Failure, rebuild
@@ -45,9 +44,7 @@ class Caller:
         self.loop = loop
         self._forks = _forks
 
-    def call(
-        self, spec: HandleSpec, plan: EndpointPlan, args: Sequence[object], kwargs: Mapping[str, object], options: CallOptions | None
-    ) -> Call[Any] | Stream[Any]:
+    def call(self, method: Method, args: Sequence[object], kwargs: Mapping[str, object]) -> Call[Any] | Stream[Any]:
         """Start a call of an endpoint and return it at once.
 
         Raises:
@@ -55,55 +52,53 @@ class Caller:
         """
         if self._forks != _forks:
             raise UsageError(
-                f"{spec.service}.{plan.name} was called in a process that was forked from the one that runs the app",
+                f"{method.name} was called in a process that was forked from the one that runs the app",
                 instead="run the app in this process, or give it the URL and motet.connect",
             )
-        scope = current_scope()
-        home = running_loop() or self.loop
-        name = f"{spec.service}.{plan.name}"
-        pending: Call[Any] | Stream[Any] = Stream(name, home, codec.decode) if plan.kind == "stream" else Call(name, home, codec.decode)
-        timeout = plan.timeout
-        retries = IDEMPOTENT_RETRIES
-        if options is not None:
-            timeout = options.timeout if options.timeout is not None else timeout
-            retries = options.retries if options.retries is not None else retries
+        running = running_loop()
+        home = running or self.loop
+        pending: Call[Any] | Stream[Any]
+        pending = Stream(method.name, home, codec.decode) if method.streams else Call(method.name, home, codec.decode)
+        scope = pending.scope
         deadline = scope.deadline if scope is not None else math.inf
-        if timeout is not None:
-            deadline = min(deadline, time.monotonic() + timeout)
-        outgoing = _StreamExchange if plan.kind == "stream" else _CallExchange
+        if method.timeout is not None:
+            deadline = min(deadline, time.monotonic() + method.timeout)
         try:
             body, refs = encode_arguments(args, kwargs, scope)
         except Exception as error:  # noqa: BLE001  # whatever is wrong, the call is how its maker hears of it
             pending.set_error(error)
             return pending
-        exchange = outgoing(
-            target=spec.address,
-            endpoint=plan.name,
+        answered: Any = weakref.ref(pending) if isinstance(pending, Stream) else pending
+        exchange = (_StreamExchange if method.streams else _CallExchange)(
+            target=method.address,
+            endpoint=method.endpoint,
             body=body,
             format=Format.CODEC,
             deadline=deadline,
             request_id=scope.request_id if scope is not None else new_request_id(),
             trace=scope.trace if scope is not None else None,
-            idempotent=plan.idempotent,
-            retries=retries,
+            idempotent=method.idempotent,
+            retries=IDEMPOTENT_RETRIES if method.retries is None else method.retries,
             caller=self,
-            pending=weakref.ref(pending) if plan.kind == "stream" else pending,
+            pending=answered,
         )
-        exchange.attach(pending)
+        pending.on_cancel(exchange.abort)
+        if isinstance(exchange, _StreamExchange) and isinstance(pending, Stream):
+            pending.on_consume(exchange.consumed)
         if refs:
             self._send_when_ready(exchange, pending, refs, lambda: encode_arguments(args, kwargs, scope)[0])
-        elif running_loop() is self.loop:
+        elif running is self.loop:
             self.router.send(exchange)
         elif self.loop.is_closed():
             pending.set_error(
-                Unavailable("the event loop that the app was started in has ended", where=name, instead="start the app again")
+                Unavailable("the event loop that the app was started in has ended", where=method.name, instead="start the app again")
             )
         else:
             self.loop.call_soon_threadsafe(self.router.send, exchange)
         return pending
 
     def _send_when_ready(
-        self, exchange: _Outgoing, pending: Call[Any] | Stream[Any], refs: list[Ref], encode: Callable[[], Payload]
+        self, exchange: _Outgoing, pending: Call[Any] | Stream[Any], refs: Sequence[Ref], encode: Callable[[], Payload]
     ) -> None:
         """Send the exchange once the calls behind its refs have ended, or fail it with the first error among them."""
         calls = {id(ref.call): ref.call for ref in refs}
@@ -141,12 +136,14 @@ def _why_no_value(call: Call[Any], *, taker: str) -> BaseException | None:
     return call.exception()
 
 
-def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object], scope: Scope | None) -> tuple[Payload, list[Ref]]:
+def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object], scope: Scope | None) -> tuple[Payload, Sequence[Ref]]:
     """Encode arguments; values of refs go in as they are, still encoded.
 
     Returns:
         The payload and the refs in it that aren't ready; while there is one, the payload is of no use.
     """
+    if (plain := codec.encode_plain((args, kwargs), (*args, *kwargs.values()) if kwargs else args)) is not None:
+        return plain, ()
     pending: list[Ref] = []
 
     def embed(value: object) -> Payload | None:
@@ -173,50 +170,40 @@ class _Outgoing(Exchange, kw_only=True):
     """An exchange whose answers go to a call or stream in its home loop."""
 
     caller: Caller
-    pending: Any  # the call, or a weak reference to the stream
+    pending: Any
 
-    def attach(self, pending: Call[Any] | Stream[Any]) -> None:
-        """Let the call or stream stop this."""
-        pending.on_cancel(self._cancelled)
-
-    def _cancelled(self) -> None:
+    def abort(self) -> None:
+        """Stop it, because the call or stream was cancelled."""
         post(self.caller.loop, self.caller.router.cancel, self)
 
 
-class _CallExchange(_Outgoing):
-    """Answers a call."""
+class _CallExchange(_Outgoing, kw_only=True):
+    pending: Call[Any]
 
     def on_result(self, payload: Payload, content_type: str | None) -> None:  # noqa: ARG002  # it is the codec's
-        call: Call[Any] = self.pending
+        call = self.pending
         if running_loop() is call.home:
             call.set_payload(payload)
         else:
             call.at_home(call.set_payload, payload)
 
     def on_failure(self, failure: Failure) -> None:
-        call: Call[Any] = self.pending
-        call.at_home(call.set_error, rebuild(failure))
+        self.pending.at_home(self.pending.set_error, rebuild(failure))
 
 
-class _StreamExchange(_Outgoing):
+class _StreamExchange(_Outgoing, kw_only=True):
     """Holds its stream weakly: one that nobody reads any more stops its producer when it is collected."""
 
+    pending: weakref.ref[Stream[Any]]
     begun: bool = False
     taken: int = 0
-
-    def attach(self, pending: Call[Any] | Stream[Any]) -> None:
-        super().attach(pending)
-        cast("Stream[Any]", pending).on_consume(self._consumed)
 
     @property
     def begun_stream(self) -> bool:
         return self.begun
 
-    def _stream(self) -> Stream[Any] | None:
-        stream: Stream[Any] | None = self.pending()
-        return stream
-
-    def _consumed(self) -> None:
+    def consumed(self) -> None:
+        """Let the producer go on, for half a window of items at a time."""
         self.taken += 1
         if self.taken >= WINDOW // 2:
             taken, self.taken = self.taken, 0
@@ -224,13 +211,13 @@ class _StreamExchange(_Outgoing):
 
     def on_item(self, payload: Payload) -> None:
         self.begun = True
-        if (stream := self._stream()) is not None:
+        if (stream := self.pending()) is not None:
             stream.at_home(stream.push, payload)
 
     def on_end(self) -> None:
-        if (stream := self._stream()) is not None:
+        if (stream := self.pending()) is not None:
             stream.at_home(stream.finish)
 
     def on_failure(self, failure: Failure) -> None:
-        if (stream := self._stream()) is not None:
+        if (stream := self.pending()) is not None:
             stream.at_home(stream.set_error, rebuild(failure))

@@ -9,7 +9,7 @@ from motet.calls import Call, Stream
 from motet.errors import UsageError
 from motet.options import CallOptions, user_place
 from motet.runtime.caller import Caller
-from motet.runtime.plans import EndpointPlan, HandleSpec
+from motet.runtime.plans import HandleSpec, Method
 
 
 class Handle:
@@ -19,12 +19,12 @@ class Handle:
         self._spec = spec
         self._caller = caller
         self._options = spec.options if options is None else options
-        chosen = None if self._options == CallOptions() else self._options
         for plan in spec.endpoints:
+            method = _method(caller, Method.of(spec, plan, self._options))
             if plan.name != "__call__":
-                setattr(self, plan.name, _method(caller, spec, plan, chosen))
+                setattr(self, plan.name, method)
             else:
-                self._call = _method(caller, spec, plan, chosen)
+                self._call = method
 
     def options(self, **changes: Any) -> Handle:
         """Return a handle whose calls have other options: `timeout` in seconds, `retries`.
@@ -59,12 +59,12 @@ class Handle:
         raise UsageError(f"{self!r} can't be sent to another service", instead="bind the service as a constructor argument there too")
 
 
-def _method(caller: Caller, spec: HandleSpec, plan: EndpointPlan, options: CallOptions | None) -> Callable[..., Call[Any] | Stream[Any]]:
+def _method(caller: Caller, method: Method) -> Callable[..., Call[Any] | Stream[Any]]:
     start = caller.call
 
     def call(*args: object, **kwargs: object) -> Call[Any] | Stream[Any]:
-        return start(spec, plan, args, kwargs, options)
+        return start(method, args, kwargs)
 
-    call.__name__ = plan.name
-    call.__qualname__ = f"{spec.service}.{plan.name}"
+    call.__name__ = method.endpoint
+    call.__qualname__ = method.name
     return call

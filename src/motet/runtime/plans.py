@@ -34,6 +34,31 @@ class HandleSpec(msgspec.Struct, frozen=True):
         return CallOptions(timeout=self.timeout, retries=self.retries)
 
 
+class Method(msgspec.Struct, frozen=True):
+    """One endpoint as a handle calls it: everything that all calls by it have in common, found once."""
+
+    name: str
+    address: str
+    endpoint: str
+    streams: bool
+    idempotent: bool
+    timeout: float | None
+    retries: int | None
+
+    @classmethod
+    def of(cls, spec: HandleSpec, plan: EndpointPlan, options: CallOptions) -> Method:
+        """Return an endpoint of a node under the options of a handle."""
+        return cls(
+            name=f"{spec.service}.{plan.name}",
+            address=spec.address,
+            endpoint=plan.name,
+            streams=plan.kind == "stream",
+            idempotent=plan.idempotent,
+            timeout=plan.timeout if options.timeout is None else options.timeout,
+            retries=options.retries,
+        )
+
+
 def endpoint_plans(definition: ServiceDefinition, config: Config) -> tuple[EndpointPlan, ...]:
     """Return the plans of a service's endpoints under the options of its node."""
     return tuple(
