@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types format bench constraints clean distclean
+.PHONY: help setup demo test fuzz lint types format bench constraints clean distclean
 
 # The first Python on PATH that is new enough; `make setup PYTHON=/path/to/python3.12` says another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PORT ?= 8000
 # More arguments for pytest: `make test ARGS="-x -k batched"`.
 ARGS ?=
+
+MOTET_FUZZ ?= 20000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +63,9 @@ test: lint types ## everything that has to pass: lint, types, tests (ARGS="..." 
 	@if command -v chromedriver >/dev/null; then exec $(BIN)/python -m pytest $(ARGS); \
 	else echo "Tests in a browser are left out: no chromedriver here (Debian: apt-get install chromium chromium-driver)"; \
 		exec $(BIN)/python -m pytest -m "not browser" $(ARGS); fi
+
+fuzz: $(VENV)/.ready-dev ## send mutated requests to the gateway for longer than make test does (MOTET_FUZZ=number of them)
+	MOTET_FUZZ=$(MOTET_FUZZ) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_gateway_conformance.py $(ARGS)
 
 lint: $(VENV)/.ready-dev ## ruff, formatting, the import contract
 	$(BIN)/ruff check .

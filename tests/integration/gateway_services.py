@@ -36,6 +36,10 @@ class Desk(motet.Service):
         return None
 
     @motet.endpoint
+    async def echo(self, data: bytes) -> bytes:
+        return data
+
+    @motet.endpoint
     async def size(self, data: bytes) -> int:
         return len(data)
 

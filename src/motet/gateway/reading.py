@@ -36,6 +36,7 @@ log = logging.getLogger("motet.gateway")
 
 _random_bits = random.getrandbits
 _SANE_ID = re.compile(rb"[!-~]{1,128}").fullmatch
+_VALID_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|[0-9A-Za-z._~!$&'()*+;=%-]*)(?::[0-9]*)?").fullmatch  # no comma: it joins two of them
 _SANE_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
@@ -182,6 +183,7 @@ class RequestReader:
         self._size += len(name) + len(value)
         self._fields += 1
         name = name.lower()
+        value = value.rstrip(b" \t")  # the parser leaves there what is no part of it
         headers = self._headers
         headers[name] = value if name not in headers else headers[name] + b", " + value
 
@@ -197,10 +199,10 @@ class RequestReader:
         if not keep or b"connection" in headers:
             self._old = parser.get_http_version() != "1.1"
             self._close = not keep
+        self._route = self._state.routes.get(self._url)
         if (error := self._framing_fault(headers)) is not None:
             self.refuse(error)
             return
-        self._route = self._state.routes.get(self._url)
         if self._route is None:
             self._route = self._state.routes.get(path_of(self._url))
         if (error := self._fault(parser.get_method(), headers)) is not None:
@@ -228,6 +230,9 @@ class RequestReader:
         self.uninvited = False
         self._moved = self._state.now
         if self._refusal is not None:
+            self._size += len(data)
+            if self._size > self._state.limits.body:  # so much isn't read only to be dropped
+                self.refuse(self._body_too_large(f"more than {self._state.limits.body} bytes"))
             return
         if not self._body:
             self._body = data
@@ -310,11 +315,17 @@ class RequestReader:
             return self._body_too_large(f"{int(length)} bytes")
         if (coding := headers.get(b"transfer-encoding")) is not None and (self._old or coding.lower() != b"chunked"):
             return MalformedRequest("the body comes in a transfer coding that can't be read", found=_shown(coding), instead="chunked")
-        if self._old:
-            version = self._parser.get_http_version()
-            return None if version == "1.0" else MalformedRequest("this version of HTTP isn't spoken", found=version, instead="HTTP/1.1")
-        if b"host" not in headers or b"," in headers[b"host"]:
-            return MalformedRequest("a request has exactly one Host header", where="HTTP", found=_shown(headers.get(b"host", b"none")))
+        return self._head_fault(headers)
+
+    def _head_fault(self, headers: dict[bytes, bytes]) -> MalformedRequest | None:
+        """Return what is wrong with the version, the host or the URL."""
+        if self._old and (version := self._parser.get_http_version()) != "1.0":
+            return MalformedRequest("this version of HTTP isn't spoken", found=version, instead="HTTP/1.1")
+        host = headers.get(b"host", b"" if self._old else b"none ")  # one with a space is wrong
+        if not _VALID_HOST(host):
+            return MalformedRequest("a request has exactly one Host header, a name or address", found=_shown(host))
+        if self._route is None and b"#" in self._url:
+            return MalformedRequest("the URL of a request has no fragment", found=_shown(self._url))
         return None
 
     def _fault(self, method: bytes, headers: dict[bytes, bytes]) -> MotetError | None:
