@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import re
 
 import pytest
 from gateway_services import Desk, Held, Streams
 from wire_client import get, post, until
 
+from motet.gateway.heads import MAX_HEADS
 from motet.gateway.limits import Limits
 from motet.gateway.reading import BODY, HEAD
 
@@ -134,6 +136,75 @@ async def test_same_answers_however_it_is_cut(served):
     for _ in range(40):
         cuts = sorted(generator.sample(range(1, len(stream)), generator.randint(1, 30)))
         assert await answers([stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]) == whole
+
+
+async def test_the_same_heads_again_and_again(served):
+    """A head that came before means the same as the first time, wherever packets begin and end, and whatever comes between."""
+    rounds = b"".join(
+        post("/add", {"a": 1})
+        + post("/add", {"a": number})
+        + post("/size", b"\r\n\r\n", content_type="application/octet-stream")
+        + get("/add")
+        + CHUNKED
+        + b"3\r\nabc\r\n0\r\n\r\n"
+        + post("/note", {"text": "POST /add HTTP/1.1\r\n\r\n"}, "X-Request-ID: mine")
+        + b"\r\n\r\n"
+        + post("/nope", {"a": 1})
+        for number in range(6)
+    )
+    stream = rounds + post("/add", {"a": 9}, "Connection: close") + ADD
+
+    async def answers(pieces):
+        client = await served.connect()
+        await client.send(*pieces)
+        text = await client.end()
+        assert text.count(b"x-request-id: mine\r\n") == 6
+        return re.sub(rb"(x-request-id: |request_id\":\")[0-9a-f]{16}", b"", text)
+
+    served.publish()  # forgets all heads
+    whole = await answers([stream])
+    assert whole.count(b"HTTP/1.1 ") == 6 * 7 + 1
+    generator = random.Random(11)
+    for _ in range(60):
+        cuts = sorted(generator.sample(range(1, len(stream)), generator.randint(1, 60)))
+        assert await answers([stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]) == whole
+    assert await answers([stream[i : i + 1] for i in range(len(stream))]) == whole
+
+
+async def test_heads_are_forgotten_with_their_routes(served):
+    """What a head meant under other routes counts for nothing."""
+    client = await served.connect()
+    for _ in range(3):
+        assert (await client.ask(ADD)).status == 200
+    served.gateway.set_apps([])
+    assert (await client.ask(ADD)).status == 404
+    served.publish()
+    assert (await client.ask(ADD)).status == 200
+
+
+async def test_too_many_heads(served):
+    """Clients with ever new headers are served, and don't fill the memory."""
+    client = await served.connect()
+    for number in range(2 * MAX_HEADS + 10):
+        assert (await client.ask(post("/add", {"a": 1}, f"X-New: {number}"))).status == 200
+    assert len(served.gateway._state.heads._heads) <= MAX_HEADS
+
+
+async def test_a_known_head_without_its_body(served):
+    """The limits in time hold for a body whose head is known; it is refused once, and nothing is read behind it."""
+    client = await served.connect()
+    for _ in range(2):
+        assert (await client.ask(ADD)).status == 200
+    await client.send(get("/add", "X-Request-ID: before", method="HEAD"))
+    assert (await client.answer(bodiless=True)).status == 405
+    await client.send(ADD[:-2])
+    await until(lambda: the_connection(served)._reader.phase == BODY)
+    served.gateway.sweep(11)
+    answer = await client.answer()
+    assert (answer.status, answer.error["type"]) == (408, "RequestTimeout")
+    assert answer.headers["x-request-id"] != "before"
+    await client.send(ADD[-2:] + ADD)
+    assert await client.end() == b""
 
 
 # -- what is odd -------------------------------------------------------------------------------------------------------

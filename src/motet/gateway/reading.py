@@ -7,7 +7,7 @@ import math
 import random
 import re
 import time
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -26,6 +26,7 @@ from motet.errors import (
 from motet.gateway.auth import OPEN_PATHS
 from motet.gateway.bridge import SiteCall
 from motet.gateway.exchange import Answerer, HttpExchange, Refusal, Turn
+from motet.gateway.heads import END, EndpointHead
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
 from motet.runtime.exchange import Format
@@ -77,6 +78,7 @@ class RequestReader:
         "_connection",
         "_fields",
         "_headers",
+        "_known",
         "_moved",
         "_old",
         "_parser",
@@ -93,9 +95,12 @@ class RequestReader:
         "uninvited",
     )
 
+    _body: bytes | bytearray
+
     def __init__(self, state: GatewayState, connection: Taker) -> None:
         self._state = state
         self._connection = connection
+        self._known: tuple[EndpointHead, int] | None = None  # of a request that the parser doesn't see
         self._parser = httptools.HttpRequestParser(self)
         self._pending = 0
         self._progress = False
@@ -108,8 +113,80 @@ class RequestReader:
         self.fresh = True
 
     def feed(self, data: bytes) -> None:
-        """Parse bytes of the client; complete requests are handed over from within."""
+        """Take bytes of the client; complete requests are handed over from within."""
+        if self.phase == IDLE or self._known is not None:
+            data = self._take_known(data)
+            if not data:
+                self._pending = 0
+                return
         self._progress = False
+        self._parse(data)
+        # The parser keeps unfinished names, values and trailers to itself. What one read leaves there is bounded by its size.
+        if self._progress:
+            self._pending = 0
+        elif self.phase != DEAF:
+            self._pending += len(data)
+            if self._pending > self._state.limits.headers:
+                self.refuse(self._headers_too_large())
+
+    def _take_known(self, data: bytes) -> bytes:
+        """Hand over requests whose heads are known, as far as they have come; returns what is left for the parser.
+
+        The parser is between two requests all the while.
+        """
+        connection, find = self._connection, self._state.heads.find
+        start, size = 0, len(data)
+        if self._known is not None:
+            start = self._take_body(self._known, data)
+        while start < size and self.phase == IDLE:
+            end = data.find(END, start) + len(END)
+            if end < len(END):
+                break
+            head = data[start:end]
+            if (known := find(head)) is None:
+                self._learn(head)
+                start = end
+                break
+            meaning, length = known
+            stop = end + length
+            if stop > size:
+                self._begin_body(known, data[end:])
+                return b""
+            self.fresh = False
+            connection.arrived(self._turn(meaning, data[end:stop]))
+            start = stop
+        return data[start:]
+
+    def _begin_body(self, known: tuple[EndpointHead, int], data: bytes) -> None:
+        """Note that the body of a request with a known head is on its way."""
+        self.on_message_begin()
+        self.phase = BODY
+        self._moved = self._state.now
+        self._known = known
+        self._body = bytearray(data)
+
+    def _take_body(self, known: tuple[EndpointHead, int], data: bytes) -> int:
+        """Add to the body of a request with a known head; returns how many of the bytes belong to it."""
+        if self.phase == DEAF:
+            return len(data)
+        meaning, length = known
+        body = cast("bytearray", self._body)
+        missing = length - len(body)
+        body += data if len(data) <= missing else data[:missing]
+        self._moved = self._state.now
+        if len(body) == length:
+            self.phase = IDLE
+            self._known = None
+            self._connection.arrived(self._turn(meaning, body))
+        return min(missing, len(data))
+
+    def _learn(self, head: bytes) -> None:
+        """Parse a whole head by itself; keep what it means if nothing but its body has to follow."""
+        self._parse(head)
+        if self.phase == BODY and not self._body and self._route is not None and self._refusal is None:
+            self._state.heads.add(head, self._meaning(self._route), self._headers)
+
+    def _parse(self, data: bytes) -> None:
         while self.phase != DEAF:
             try:
                 self._parser.feed_data(data)
@@ -122,13 +199,6 @@ class RequestReader:
             except httptools.HttpParserError as error:
                 self.refuse(MalformedRequest(f"this is no HTTP/1 request: {error}", where="HTTP"))
             break
-        # The parser keeps unfinished names, values and trailers to itself. What one read leaves there is bounded by its size.
-        if self._progress:
-            self._pending = 0
-        elif self.phase != DEAF:
-            self._pending += len(data)
-            if self._pending > self._state.limits.headers:
-                self.refuse(self._headers_too_large())
 
     def refuse(self, error: MotetError) -> None:
         """Answer with an error once its turn has come, and read nothing any more."""
@@ -165,7 +235,7 @@ class RequestReader:
         self._headers: dict[bytes, bytes] = {}
         self._size = 0
         self._fields = 0
-        self._body: bytes | bytearray = b""
+        self._body = b""
         self._route: EndpointRoute | None = None
         self._refusal: Refusal | None = None
         self._old = False
@@ -249,40 +319,51 @@ class RequestReader:
         if self.phase != BODY:
             return
         self.phase = DEAF if self._close else IDLE
-        route, state = self._route, self._state
         turn: Turn
         if self._refusal is not None:
             turn = self._refusal
-        elif route is None:
+        elif self._route is None:
             turn = self._site_call()
-        elif state.draining:
-            turn = self._refused(ShuttingDown("the server is stopping", where=route.path), close=True)
         else:
-            turn = self._exchange(route)
+            turn = self._turn(self._meaning(self._route), self._body)
         self._connection.arrived(turn)
 
     # -- what a request is -----------------------------------------------------------------------------------------
 
-    def _exchange(self, route: EndpointRoute) -> HttpExchange:
+    def _meaning(self, route: EndpointRoute) -> EndpointHead:
         headers = self._headers
         content_type = headers.get(b"content-type")
         accept = headers.get(b"accept")
         trace = headers.get(b"traceparent")
+        return EndpointHead(
+            route=route,
+            content_type=None if content_type is None else content_type.decode("latin-1"),
+            accept=None if accept is None else accept.decode("latin-1"),
+            trace=trace.decode() if trace is not None and _SANE_TRACE(trace) else None,
+            request_id=self._given_id(),
+            close=self._close,
+            old=self._old,
+        )
+
+    def _turn(self, head: EndpointHead, body: bytes | bytearray) -> Turn:
+        route = head.route
+        if self._state.draining:
+            return self._refused(ShuttingDown("the server is stopping", where=route.path), close=True)
         return HttpExchange(
             target=route.target,
             endpoint=route.endpoint,
-            body=Payload(self._body),
+            body=Payload(body),
             format=Format.HTTP,
             deadline=math.inf if route.timeout is None else time.monotonic() + route.timeout,
-            request_id=self._request_id(),
-            trace=trace.decode() if trace is not None and _SANE_TRACE(trace) else None,
+            request_id=head.request_id or _new_id(),
+            trace=head.trace,
             idempotent=route.idempotent,
             retries=IDEMPOTENT_RETRIES,
-            content_type=None if content_type is None else content_type.decode("latin-1"),
-            accept=None if accept is None else accept.decode("latin-1"),
+            content_type=head.content_type,
+            accept=head.accept,
             connection=self._connection,
-            close=self._close,
-            old=self._old,
+            close=head.close,
+            old=head.old,
         )
 
     def _site_call(self) -> SiteCall:
@@ -298,9 +379,12 @@ class RequestReader:
             old=self._old,
         )
 
-    def _request_id(self) -> str:
+    def _given_id(self) -> str | None:
         given = self._headers.get(b"x-request-id")
-        return given.decode() if given is not None and _SANE_ID(given) else _random_bits(64).to_bytes(8, "big").hex()  # a name, no secret
+        return given.decode() if given is not None and _SANE_ID(given) else None
+
+    def _request_id(self) -> str:
+        return self._given_id() or _new_id()
 
     def _refused(self, error: MotetError, *, close: bool, more: dict[str, str] | None = None) -> Refusal:
         bodiless = self.phase != HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
@@ -369,6 +453,10 @@ class RequestReader:
         lines += [b"%b: %b" % field for field in self._headers.items() if field[0] not in (b"upgrade", b"http2-settings")]
         self._parser = httptools.HttpRequestParser(self)
         return b"\r\n".join([*lines, b"", b""])
+
+
+def _new_id() -> str:
+    return _random_bits(64).to_bytes(8, "big").hex()  # a name, no secret
 
 
 def path_of(url: bytes) -> bytes:

@@ -9,6 +9,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from motet.gateway.auth import ApiKeys
+from motet.gateway.heads import KnownHeads
 from motet.gateway.limits import Limits
 from motet.gateway.routes import AppRoutes, EndpointRoute, route_table
 from motet.runtime.router import Router
@@ -45,6 +46,7 @@ class GatewayState:
         self.site: ASGIApp = _no_site
         self.apps: Sequence[AppRoutes] = ()
         self.routes: dict[bytes, EndpointRoute] = {}
+        self.heads = KnownHeads()
         self.not_ready: Mapping[str, str] = {}
         self.connections: set[Swept] = set()
         self.idle = asyncio.Event()  # no connection is left
@@ -58,6 +60,7 @@ class GatewayState:
         self.apps = apps
         self.not_ready = not_ready
         self.routes = route_table(apps)
+        self.heads.clear()
 
     def unready(self) -> dict[str, str]:
         """Return why requests can't be served yet or any more, by app or part; nothing if they can."""
