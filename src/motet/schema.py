@@ -22,6 +22,7 @@ from motet.errors import InvalidInput
 
 CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 ITERATORS: tuple[object, ...] = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
+PLAIN: tuple[object, ...] = (int, float, str, bool, bytes)  # whose exact instances pydantic takes as they are
 MAX_SHOWN = 120  # characters of a wrong value that an error repeats
 
 BodyShape = Literal["empty", "model", "object"]
@@ -110,6 +111,8 @@ class EndpointSchema:
         only: validates the body itself, if `body` is "model".
         result: validates and writes the value, or one item of a stream.
         raw: the type of the only parameter if that is `bytes` or `str`, which bodies that aren't JSON fill.
+        plain: the types of the parameters if all are scalars and positional: exact instances of them need no validation.
+        plain_result: that of the result, in the same way.
     """
 
     names: tuple[str, ...]
@@ -120,6 +123,8 @@ class EndpointSchema:
     result: TypeAdapter[Any]
     returns: Any
     raw: type[bytes | str] | None
+    plain: tuple[type, ...] | None = None
+    plain_result: type | None = None
 
 
 def item_annotation(endpoint: EndpointDefinition, annotation: Any) -> Any:
@@ -163,15 +168,19 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
     single = next(iter(annotations.values())) if len(annotations) == 1 else None
     shape: BodyShape = "empty" if not annotations else "model" if single is not None and is_model(single) else "object"
     raw = single if single in (bytes, str) else None
+    positional = tuple(name for name, p in endpoint.signature.parameters.items() if p.kind is not p.KEYWORD_ONLY)
+    plain = all(annotation in PLAIN for annotation in annotations.values()) and len(positional) == len(annotations)
     return EndpointSchema(
         names=tuple(annotations),
-        positional=tuple(name for name, p in endpoint.signature.parameters.items() if p.kind is not p.KEYWORD_ONLY),
+        positional=positional,
         body=shape,
         arguments=TypeAdapter(record),
         only=adapter(single) if shape == "model" else None,
         result=adapter(returns),
         returns=returns,
         raw=raw,
+        plain=tuple(annotations.values()) if plain else None,
+        plain_result=returns if returns in PLAIN else None,
     )
 
 

@@ -57,6 +57,8 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
 
 def _call_arguments(schema: EndpointSchema, request: Request, where: str) -> dict[str, Any]:
     args, kwargs = codec.decode(request.body)
+    if not kwargs and tuple(map(type, args)) == schema.plain:
+        return dict(zip(schema.names, args, strict=True))
     if args:
         if len(args) > len(schema.positional):
             message = f"{len(args)} positional arguments, and the endpoint takes {len(schema.positional)}"
@@ -124,6 +126,8 @@ def checked(schema: EndpointSchema, value: object, *, where: str) -> Any:
     Raises:
         InvalidOutput: it doesn't fit.
     """
+    if type(value) is schema.plain_result:
+        return value
     try:
         return schema.result.validator.validate_python(value)
     except ValidationError as error:

@@ -59,8 +59,7 @@ class Replica:
         self.spec = spec
         self.lifecycle = Lifecycle(REPLICA, "starting", owner=spec.identity)
         self._requests: set[Request] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None  # while it drains
         self._lanes: dict[str, Lane] = {}
         self._runners: dict[str, Runner] = {}
         self._mailbox = Mailbox(limit=spec.config.queue, refuse=self._refuse, owner=spec.node)
@@ -170,7 +169,6 @@ class Replica:
             )
             return
         self._requests.add(request)
-        self._idle.clear()
         self._mailbox.put(request, lane)
 
     def cancel(self, request: Request) -> None:
@@ -195,7 +193,7 @@ class Replica:
 
     def _forget(self, request: Request) -> None:
         self._requests.discard(request)
-        if not self._requests:
+        if self._idle is not None and not self._requests:
             self._idle.set()
 
     def _refuse(self, request: Request, error: MotetError) -> None:
@@ -215,9 +213,11 @@ class Replica:
         if self.lifecycle.allows("drain"):
             self.lifecycle.move("drain")
         self._mailbox.close("is stopping")
+        self._idle = asyncio.Event()
         try:
             async with asyncio.timeout(timeout):
-                await self._idle.wait()
+                if self._requests:
+                    await self._idle.wait()
         except TimeoutError:
             left = list(self._requests)
             log.warning(
