@@ -3,7 +3,7 @@
 from motet._version import __version__
 from motet.calls import Call, Stream
 from motet.connecting import Connected, connect
-from motet.context import Context, injected
+from motet.context import Context, CurrentRequest, current_request, injected
 from motet.errors import (
     CallCancelled,
     DeadlineExceeded,
@@ -38,6 +38,7 @@ __all__ = [
     "Config",
     "Connected",
     "Context",
+    "CurrentRequest",
     "DeadlineExceeded",
     "DefinitionError",
     "Environment",
@@ -64,6 +65,7 @@ __all__ = [
     "__version__",
     "batched",
     "connect",
+    "current_request",
     "delete",
     "depends",
     "endpoint",

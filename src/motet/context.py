@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from motet import trace as traces
+
 
 class Unfinished(Protocol):
     """What a scope knows of a call or stream that was made in it."""
@@ -68,6 +70,35 @@ class Scope:
 _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("motet_scope", default=None)
 current_scope = _current.get
 enter_scope = _current.set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentRequest:
+    """The request that the running code belongs to, the same through all services that it passes.
+
+    Attributes:
+        request_id: the client's `X-Request-ID`, or one that was made where the request came in.
+        endpoint: name of the node and its endpoint, such as `Search.ask`.
+        deadline: when it has to be answered, as `time.monotonic()` counts, in seconds; inf if never.
+        traceparent: W3C trace context with the span of this hop, to be passed to other systems; None if the client sent none.
+        tracestate: the rest of that, or None.
+    """
+
+    request_id: str
+    endpoint: str
+    deadline: float
+    traceparent: str | None
+    tracestate: str | None
+
+
+def current_request() -> CurrentRequest | None:
+    """Return the request that the running endpoint answers; None outside of one. A batch has that of its first item."""
+    if (scope := current_scope()) is None:
+        return None
+    parent, state = traces.parts(scope.trace)
+    return CurrentRequest(
+        request_id=scope.request_id, endpoint=scope.endpoint, deadline=scope.deadline, traceparent=parent, tracestate=state
+    )
 
 
 def new_request_id() -> str:

@@ -171,8 +171,34 @@ class RequestTimeout(MotetError):
     """The client took too long to send its request."""
 
 
+class ExpectationFailed(MotetError):
+    """The request expects something of the server that it doesn't know."""
+
+
 class UnsupportedMediaType(MotetError):
-    """The endpoint can't read a body of this content type."""
+    """The endpoint can't read a body of this content type or coding.
+
+    `accept` lists the content types, `accept_encoding` the codings that it could read; both are headers of the answer.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        accept: str | None = None,
+        accept_encoding: str | None = None,
+        where: str | None = None,
+        found: str | None = None,
+        instead: str | None = None,
+    ) -> None:
+        super().__init__(message, where=where, found=found, instead=instead)
+        self.accept = accept
+        self.accept_encoding = accept_encoding
+
+    def fields(self) -> dict[str, object]:
+        """Return the fields with what could be read."""
+        named = {"accept": self.accept, "accept_encoding": self.accept_encoding}
+        return {**super().fields(), **{name: value for name, value in named.items() if value is not None}}
 
 
 class Overloaded(MotetError):
@@ -248,6 +274,7 @@ HTTP_STATUS: Mapping[type[BaseException], int] = MappingProxyType({
     RefExpired: 410,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
+    ExpectationFailed: 417,
     InvalidInput: 422,
     HeadersTooLarge: 431,
     CallCancelled: 499,

@@ -77,16 +77,16 @@ async def serve():
     """Start gateways; each gets an inline engine of its own."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(app=None, *, limits=None, api_keys=()):
+        async def start(app=None, *, limits=None, **options):
             engine = InlineEngine()
             await engine.start()
-            gateway = Gateway(engine.caller.router, limits=limits or Limits(), api_keys=api_keys)
+            gateway = Gateway(engine.caller.router, limits=limits or Limits(), **options)
             sock = listening()
             port = sock.getsockname()[1]
             await gateway.serve(sock)
             served = Served(gateway, engine, port, stack)
             stack.push_async_callback(engine.stop)
-            stack.push_async_callback(gateway.drain, 0)
+            stack.push_async_callback(gateway.close)
             if app is not None:
                 await served.deploy(app)
             return served

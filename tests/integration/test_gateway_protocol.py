@@ -220,12 +220,12 @@ async def test_clients_that_leave_in_the_middle(served, cut):
     assert (await other.ask(ADD)).json == 2
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "PATCH"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "TRACE", "PATCH"])
 async def test_wrong_methods_keep_the_connection(client, method):
     """405, without a body for HEAD, and the next request is understood."""
     await client.send(get("/add", method=method) + ADD)
     answer = await client.answer(bodiless=method == "HEAD")
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
     assert (await client.answer()).json == 2
 
 
@@ -249,7 +249,6 @@ async def test_absolute_urls(client):
     """A proxy's way to write a URL leads to the same endpoint."""
     assert (await client.ask(post("http://test/add?x", {"a": 1}))).json == 2
     assert (await client.ask(post("/%61dd", {"a": 1}))).json == 2
-    assert (await client.ask(get("*", method="OPTIONS"))).status == 404
 
 
 async def test_answers_cannot_be_split(client):

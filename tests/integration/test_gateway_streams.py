@@ -171,7 +171,7 @@ async def test_client_that_leaves_while_nobody_reads_it(serve, gate):
 
 
 async def test_drain_finishes_what_runs(held):
-    """Requests and streams get their answers, idle connections close, and nothing is accepted any more."""
+    """Requests and streams get their answers, idle connections close, and who comes now hears that the server stops."""
     served, reached, _ = held
     waiting, streaming, idle = [await served.connect() for _ in range(3)]
     await waiting.send(post("/wait", {"number": 1}))
@@ -180,8 +180,11 @@ async def test_drain_finishes_what_runs(held):
     await idle.ask(post("/echo", {"number": 3}))
     draining = asyncio.create_task(served.gateway.drain(30))
     assert await idle.end() == b""
-    with pytest.raises(ConnectionRefusedError):
-        await served.connect()
+    for _ in range(2):
+        late = await served.connect()
+        answer = await late.ask(post("/echo", {"number": 4}))
+        assert (answer.status, answer.error["type"], answer.headers["connection"]) == (503, "ShuttingDown", "close")
+        assert await late.end() == b""
     assert not draining.done()
     reached.open()
     answer = await waiting.answer()
@@ -191,6 +194,12 @@ async def test_drain_finishes_what_runs(held):
         assert await client.end() == b""
         client.reset()
     assert await draining is True
+    late = await served.connect()
+    assert (await late.ask(post("/echo", {"number": 4}))).status == 503
+    await served.gateway.close()
+    assert await late.end() == b""
+    with pytest.raises(ConnectionRefusedError):
+        await served.connect()
 
 
 async def test_drain_refuses_what_comes(held):

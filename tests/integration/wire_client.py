@@ -62,7 +62,7 @@ class Client:
         status, version, headers = await self.head()
         body, complete = b"", True
         async with asyncio.timeout(PATIENCE):
-            if bodiless:
+            if bodiless or status == 204:
                 pass
             elif "content-length" in headers:
                 body = await self.reader.readexactly(int(headers["content-length"]))

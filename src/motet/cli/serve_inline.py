@@ -79,3 +79,4 @@ async def _running(engine: InlineEngine, root: str) -> int:
 async def _stop(gateway: Gateway, engine: InlineEngine, graph: Graph) -> None:
     await gateway.drain(max(node.config.drain for node in graph.nodes.values()))
     await engine.stop()
+    await gateway.close()  # until now it tells who comes that the server is stopping

@@ -79,6 +79,8 @@ def error(status: int, fields: Mapping[str, Any], request_id: str, connection: b
     headers = {"content-type": "application/json", "content-length": str(len(body)), "x-request-id": request_id, **more}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(retry_after(fields))
+    elif status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        headers |= {name.replace("_", "-"): str(fields[name]) for name in ("accept", "accept_encoding") if name in fields}
     return head(status, headers.items(), connection) + (b"" if bodiless else body)
 
 

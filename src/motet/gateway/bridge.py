@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from motet.errors import MotetError
 from motet.gateway import answers
+from motet.gateway.coding import WORTH, compress, compressible, threads
 from motet.gateway.exchange import Answerer
+from motet.media import accepts_coding
 
 log = logging.getLogger("motet.gateway")
+
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 class SiteCall:
@@ -31,6 +36,7 @@ class SiteCall:
         "body",
         "close",
         "headers",
+        "lines",
         "method",
         "old",
         "path",
@@ -49,6 +55,7 @@ class SiteCall:
         body: bytes,
         request_id: str,
         close: bool,
+        lines: bytes,
         old: bool,
     ) -> None:
         self._connection = connection
@@ -59,6 +66,7 @@ class SiteCall:
         self.body = body
         self.request_id = request_id
         self.close = close
+        self.lines = lines
         self.old = old
         self._start: MutableMapping[str, Any] | None = None
         self._begun = False
@@ -119,7 +127,7 @@ class SiteCall:
             self._connection.cut(reset=not self._chunked)
             return
         error = MotetError("the gateway failed at this", where=self.method)
-        line = self._connection.close_line(self)
+        line = self._connection.last_lines(self)
         self._connection.write(answers.error_of(error, self.request_id, line, more={}, bodiless=self._bodiless))
         self._connection.finished(self)
 
@@ -139,6 +147,8 @@ class SiteCall:
         if message["type"] != "http.response.body" or self._done:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
+        if self._compresses and not self._begun and not more and len(body) >= WORTH:
+            body = await self._compressed(body)
         pieces: list[bytes] = []
         if not self._begun:
             self._begun = True
@@ -155,10 +165,26 @@ class SiteCall:
             self._resumed.clear()
             await self._resumed.wait()
 
+    @property
+    def _compresses(self) -> bool:
+        state, accept = self._connection.state, self.headers.get(b"accept-encoding")
+        return state.gzip and not self._bodiless and accept is not None and accepts_coding(accept.decode("latin-1"), "gzip")
+
+    async def _compressed(self, body: bytes) -> bytes:
+        """Return the body in gzip, and say so in the head, if it is of a type that gets smaller."""
+        assert self._start is not None  # an ASGI app sends its start first
+        headers: list[tuple[bytes, bytes]] = list(self._start.get("headers", ()))
+        if not compressible(dict(headers).get(b"content-type", b"").decode("latin-1")):
+            return body
+        body = await self._connection.state.loop.run_in_executor(threads, compress, body)
+        kept = [(name, value) for name, value in headers if name != b"content-length"]
+        self._start["headers"] = [*kept, (b"content-encoding", b"gzip")]
+        return body
+
     def _head(self, length: int | None) -> bytes:
         assert self._start is not None  # an ASGI app sends its start first
         given = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._start.get("headers", ())]
-        if all(name != "content-length" for name, _ in given):
+        if self._start["status"] not in BODILESS and all(name != "content-length" for name, _ in given):
             if length is not None:
                 given.append(("content-length", str(length)))
             elif self.old:
@@ -167,4 +193,4 @@ class SiteCall:
                 self._chunked = True
                 given.append(("transfer-encoding", "chunked"))
         given.append(("x-request-id", self.request_id))
-        return answers.head(self._start["status"], given, self._connection.close_line(self))
+        return answers.head(self._start["status"], given, self._connection.last_lines(self))

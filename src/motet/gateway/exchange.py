@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Protocol
 
 from motet.errors import MotetError
@@ -30,8 +31,8 @@ class Answerer(Protocol):
     def finished(self, turn: Turn) -> None:
         """Note that the request is answered, which gives the next one its turn."""
 
-    def close_line(self, turn: Turn) -> bytes:
-        """Return the header line that says what becomes of the connection."""
+    def last_lines(self, turn: Turn) -> bytes:
+        """Return the header lines that end every head: the turn's own, and what becomes of the connection."""
         ...
 
     def cut(self, *, reset: bool) -> None:
@@ -43,11 +44,13 @@ class Turn(Protocol):
 
     Attributes:
         close: whether the connection closes after the answer.
+        lines: complete header lines that its answer has besides those that every answer has.
         old: whether the client speaks HTTP/1.0.
         size: bytes that it holds.
     """
 
     close: bool
+    lines: bytes
     old: bool
 
     @property
@@ -66,7 +69,7 @@ class Turn(Protocol):
 class Refusal:
     """An error that the gateway itself answers with."""
 
-    __slots__ = ("_bodiless", "_connection", "_error", "_more", "_request_id", "close", "old")
+    __slots__ = ("_bodiless", "_connection", "_error", "_more", "_request_id", "close", "lines", "old")
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Refusal:
         *,
         request_id: str,
         close: bool,
+        lines: bytes = b"",
         old: bool = False,
         bodiless: bool = False,
         more: Mapping[str, str] | None = None,
@@ -85,6 +89,7 @@ class Refusal:
         self._bodiless = bodiless
         self._more = more or {}
         self.close = close
+        self.lines = lines
         self.old = old
 
     @property
@@ -94,8 +99,39 @@ class Refusal:
 
     def start(self) -> None:
         """Answer."""
-        line = self._connection.close_line(self)
+        line = self._connection.last_lines(self)
         self._connection.write(answers.error_of(self._error, self._request_id, line, more=self._more, bodiless=self._bodiless))
+        self._connection.finished(self)
+
+    def cancel(self) -> None:
+        """Have nothing to stop."""
+
+    def resume(self) -> None:
+        """Have nothing left to write."""
+
+
+class Allowed:
+    """The answer to OPTIONS: which methods there are, and to a browser's preflight what a page may send."""
+
+    __slots__ = ("_connection", "_methods", "_request_id", "close", "lines", "old")
+
+    def __init__(self, connection: Answerer, methods: str, *, request_id: str, close: bool, lines: bytes, old: bool) -> None:
+        self._connection = connection
+        self._methods = methods
+        self._request_id = request_id
+        self.close = close
+        self.lines = lines
+        self.old = old
+
+    @property
+    def size(self) -> int:
+        """Nothing that counts."""
+        return 0
+
+    def start(self) -> None:
+        """Answer."""
+        headers = {"allow": self._methods, "x-request-id": self._request_id}
+        self._connection.write(answers.head(HTTPStatus.NO_CONTENT, headers.items(), self._connection.last_lines(self)))
         self._connection.finished(self)
 
     def cancel(self) -> None:
@@ -111,6 +147,7 @@ class HttpExchange(Exchange, kw_only=True):
     Attributes:
         connection: where the answer goes.
         close: whether the connection closes after it.
+        lines: complete header lines that it has besides those that every answer has.
         old: whether the client speaks HTTP/1.0.
         begun: whether a part of the answer is out.
         chunked: whether a stream goes out in chunks.
@@ -120,6 +157,7 @@ class HttpExchange(Exchange, kw_only=True):
 
     connection: Answerer
     close: bool
+    lines: bytes
     old: bool
     begun: bool = False
     chunked: bool = False
@@ -150,7 +188,7 @@ class HttpExchange(Exchange, kw_only=True):
         """Write the answer."""
         connection = self.connection
         body = payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers))
-        head = answers.success(content_type, len(body), self.request_id, connection.close_line(self))
+        head = answers.success(content_type, len(body), self.request_id, connection.last_lines(self))
         if len(body) <= SMALL:
             connection.write(b"".join((head, body)))
         else:
@@ -166,7 +204,7 @@ class HttpExchange(Exchange, kw_only=True):
         self.media = content_type
         self.chunked = not self.old
         self.close = self.close or self.old
-        line = self.connection.close_line(self)
+        line = self.connection.last_lines(self)
         framing = b"transfer-encoding: chunked\r\n" + line if self.chunked else line
         self.connection.write(answers.stream_head(content_type, self.request_id, framing))
 
@@ -213,7 +251,7 @@ class HttpExchange(Exchange, kw_only=True):
         """Write the error: as an answer of its own, or into the stream that has begun."""
         connection = self.connection
         if not self.begun:
-            line = connection.close_line(self)
+            line = connection.last_lines(self)
             connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more={}, bodiless=False))
             connection.finished(self)
         elif self.media == EVENTS:

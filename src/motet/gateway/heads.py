@@ -1,6 +1,6 @@
 """Heads of requests that need no second look: clients that keep a connection send the same bytes again and again.
 
-What a head means depends on nothing but its bytes, the routes and the keys. So one that the parser has taken, and that was
+What a head means depends on nothing but its bytes, the routes and how the gateway is set. So one that the parser has taken, and that was
 found to ask for an endpoint, is kept with what it said, and the parser sees the next one of the same bytes no more.
 """
 
@@ -23,18 +23,24 @@ class EndpointHead(msgspec.Struct, frozen=True, kw_only=True):
         route: to the endpoint.
         content_type: of the body.
         accept: what the client takes.
+        inflates: whether the body is compressed.
+        deflates: whether the answer may be.
         trace: context of a distributed trace.
         request_id: what the client calls the request.
         close: whether the connection closes after the answer.
+        lines: complete header lines that the answer has besides those that every answer has.
         old: whether the client speaks HTTP/1.0.
     """
 
     route: EndpointRoute
     content_type: str | None
     accept: str | None
+    inflates: bool
+    deflates: bool
     trace: str | None
     request_id: str | None
     close: bool
+    lines: bytes
     old: bool
 
 

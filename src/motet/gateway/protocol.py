@@ -57,7 +57,6 @@ class Connection(asyncio.Protocol):
         self.write = self._transport.write
         connections, limit = self.state.connections, self.state.limits.connections
         connections.add(self)
-        self.state.idle.clear()
         if len(connections) > limit:
             self._reader.refuse(Overloaded("the gateway has no room for another connection", found=f"{limit} connections"))
 
@@ -67,7 +66,8 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         current, self._current = self._current, None
         self.state.connections.discard(self)
-        if not self.state.connections:
+        self.state.awaited.discard(self)
+        if not self.state.awaited:
             self.state.idle.set()
         if current is not None:
             current.cancel()
@@ -140,11 +140,11 @@ class Connection(asyncio.Protocol):
             self.write(answers.CONTINUE)
         return free
 
-    def close_line(self, turn: Turn) -> bytes:
-        """Return the header line that says what becomes of the connection."""
+    def last_lines(self, turn: Turn) -> bytes:
+        """Return the header lines that end every head: the turn's own, and what becomes of the connection."""
         if turn.close or self.state.draining:
-            return answers.CLOSE
-        return answers.KEEP_ALIVE if turn.old else b""
+            return turn.lines + answers.CLOSE
+        return turn.lines + answers.KEEP_ALIVE if turn.old else turn.lines
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

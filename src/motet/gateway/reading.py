@@ -8,38 +8,39 @@ import random
 import re
 import time
 from typing import Final, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from motet.errors import (
-    BodyTooLarge,
-    HeadersTooLarge,
     MalformedRequest,
     MethodNotAllowed,
     MotetError,
     RequestTimeout,
-    ShuttingDown,
     Unauthorized,
-    UnsupportedMediaType,
 )
-from motet.gateway.auth import OPEN_PATHS
 from motet.gateway.bridge import SiteCall
-from motet.gateway.exchange import Answerer, HttpExchange, Refusal, Turn
+from motet.gateway.coding import READABLE, CodedExchange
+from motet.gateway.cors import is_preflight
+from motet.gateway.exchange import Allowed, Answerer, HttpExchange, Refusal, Turn
+from motet.gateway.faults import body_too_large, framing_fault, headers_too_large, path_of, refusal, stopping, url_fault
 from motet.gateway.heads import END, EndpointHead
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
+from motet.media import accepts_coding
 from motet.runtime.exchange import Format
 from motet.runtime.router import IDEMPOTENT_RETRIES
+from motet.trace import received
 from motet.wire.payload import Payload
 
 log = logging.getLogger("motet.gateway")
 
 _random_bits = random.getrandbits
 _SANE_ID = re.compile(rb"[!-~]{1,128}").fullmatch
-_VALID_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|[0-9A-Za-z._~!$&'()*+;=%-]*)(?::[0-9]*)?").fullmatch  # no comma: it joins two of them
-_SANE_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
+
+METHODS: Final = "POST, OPTIONS"  # of endpoints
+SITE_METHODS: Final = "GET, HEAD, OPTIONS"
+CHALLENGE: Final = {"www-authenticate": "Bearer"}
 
 # What a reader waits for. Plain numbers: looking up members of an enum took a sixth of the time that reading a request takes.
 IDLE: Final = 0  # the first byte of a request
@@ -79,15 +80,17 @@ class RequestReader:
         "_fields",
         "_headers",
         "_known",
+        "_lines",
         "_moved",
         "_old",
         "_parser",
         "_pending",
         "_progress",
-        "_refusal",
+        "_ready",
         "_route",
         "_size",
         "_state",
+        "_trace",
         "_url",
         "fresh",
         "phase",
@@ -127,7 +130,7 @@ class RequestReader:
         elif self.phase != DEAF:
             self._pending += len(data)
             if self._pending > self._state.limits.headers:
-                self.refuse(self._headers_too_large())
+                self.refuse(headers_too_large(self._state.limits))
 
     def _take_known(self, data: bytes) -> bytes:
         """Hand over requests whose heads are known, as far as they have come; returns what is left for the parser.
@@ -163,6 +166,7 @@ class RequestReader:
         self.phase = BODY
         self._moved = self._state.now
         self._known = known
+        self._lines = known[0].lines
         self._body = bytearray(data)
 
     def _take_body(self, known: tuple[EndpointHead, int], data: bytes) -> int:
@@ -183,7 +187,7 @@ class RequestReader:
     def _learn(self, head: bytes) -> None:
         """Parse a whole head by itself; keep what it means if nothing but its body has to follow."""
         self._parse(head)
-        if self.phase == BODY and not self._body and self._route is not None and self._refusal is None:
+        if self.phase == BODY and not self._body and self._route is not None and self._ready is None:
             self._state.heads.add(head, self._meaning(self._route), self._headers)
 
     def _parse(self, data: bytes) -> None:
@@ -237,7 +241,9 @@ class RequestReader:
         self._fields = 0
         self._body = b""
         self._route: EndpointRoute | None = None
-        self._refusal: Refusal | None = None
+        self._ready: Refusal | Allowed | None = None  # an answer that doesn't depend on the body
+        self._lines = b""
+        self._trace: str | None = None
         self._old = False
         self._close = False
 
@@ -266,29 +272,26 @@ class RequestReader:
         self._progress = True
         parser, headers = self._parser, self._headers
         keep = parser.should_keep_alive()
+        version = "1.1"
         if not keep or b"connection" in headers:
-            self._old = parser.get_http_version() != "1.1"
+            version = parser.get_http_version()
+            self._old = version != "1.1"
             self._close = not keep
         self._route = self._state.routes.get(self._url)
-        if (error := self._framing_fault(headers)) is not None:
+        if not self._state.plain or b"traceparent" in headers:
+            self._read_context(headers)
+        fault = framing_fault(self._state.limits, headers, size=self._size, fields=self._fields, version=version)
+        if (error := fault if fault is not None or self._route is not None else url_fault(self._url)) is not None:
             self.refuse(error)
             return
         if self._route is None:
             self._route = self._state.routes.get(path_of(self._url))
-        if (error := self._fault(parser.get_method(), headers)) is not None:
-            more = (
-                {"allow": "POST"}
-                if type(error) is MethodNotAllowed
-                else {"www-authenticate": "Bearer"}
-                if type(error) is Unauthorized
-                else {}
-            )
-            self._refusal = self._refused(error, close=self._close, more=more)
-        if b"expect" in headers and not self._old and headers[b"expect"].lower() == b"100-continue":
-            if self._refusal is not None:  # whether the client sends the body now is up to it, so this is the last request
-                self._refusal.close = True
+        self._ready = self._early_answer(parser.get_method(), headers)
+        if b"expect" in headers and not self._old:
+            if self._ready is not None:  # whether the client sends the body now is up to it, so this is the last request
+                self._ready.close = True
                 self.phase = DEAF
-                self._connection.arrived(self._refusal)
+                self._connection.arrived(self._ready)
             else:
                 self.uninvited = not self._connection.invite()
 
@@ -299,10 +302,10 @@ class RequestReader:
         self._progress = True
         self.uninvited = False
         self._moved = self._state.now
-        if self._refusal is not None:
+        if self._ready is not None:
             self._size += len(data)
             if self._size > self._state.limits.body:  # so much isn't read only to be dropped
-                self.refuse(self._body_too_large(f"more than {self._state.limits.body} bytes"))
+                self.refuse(body_too_large(self._state.limits, f"more than {self._state.limits.body} bytes"))
             return
         if not self._body:
             self._body = data
@@ -312,7 +315,7 @@ class RequestReader:
             self._body += data
         if len(self._body) > self._state.limits.body:
             self._body = b""
-            self.refuse(self._body_too_large(f"more than {self._state.limits.body} bytes"))
+            self.refuse(body_too_large(self._state.limits, f"more than {self._state.limits.body} bytes"))
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
@@ -320,8 +323,8 @@ class RequestReader:
             return
         self.phase = DEAF if self._close else IDLE
         turn: Turn
-        if self._refusal is not None:
-            turn = self._refusal
+        if self._ready is not None:
+            turn = self._ready
         elif self._route is None:
             turn = self._site_call()
         else:
@@ -334,22 +337,27 @@ class RequestReader:
         headers = self._headers
         content_type = headers.get(b"content-type")
         accept = headers.get(b"accept")
-        trace = headers.get(b"traceparent")
+        coding = headers.get(b"content-encoding")
+        accepted = headers.get(b"accept-encoding") if self._state.gzip else None
         return EndpointHead(
             route=route,
             content_type=None if content_type is None else content_type.decode("latin-1"),
             accept=None if accept is None else accept.decode("latin-1"),
-            trace=trace.decode() if trace is not None and _SANE_TRACE(trace) else None,
+            inflates=coding is not None and coding.lower() in READABLE,
+            deflates=accepted is not None and accepts_coding(accepted.decode("latin-1"), "gzip"),
+            trace=self._trace,
             request_id=self._given_id(),
             close=self._close,
+            lines=self._lines,
             old=self._old,
         )
 
     def _turn(self, head: EndpointHead, body: bytes | bytearray) -> Turn:
         route = head.route
         if self._state.draining:
-            return self._refused(ShuttingDown("the server is stopping", where=route.path), close=True)
-        return HttpExchange(
+            request_id = head.request_id or _new_id()
+            return Refusal(self._connection, stopping(route), request_id=request_id, close=True, lines=head.lines, old=head.old)
+        exchange = (CodedExchange if head.inflates or head.deflates else HttpExchange)(
             target=route.target,
             endpoint=route.endpoint,
             body=Payload(body),
@@ -363,8 +371,12 @@ class RequestReader:
             accept=head.accept,
             connection=self._connection,
             close=head.close,
+            lines=head.lines,
             old=head.old,
         )
+        if isinstance(exchange, CodedExchange):
+            exchange.inflates, exchange.deflates = head.inflates, head.deflates
+        return exchange
 
     def _site_call(self) -> SiteCall:
         return SiteCall(
@@ -376,8 +388,40 @@ class RequestReader:
             body=bytes(self._body),
             request_id=self._request_id(),
             close=self._close,
+            lines=self._lines,
             old=self._old,
         )
+
+    def _early_answer(self, method: bytes, headers: dict[bytes, bytes]) -> Refusal | Allowed | None:
+        """Return the answer to a request that doesn't depend on its body, which is read and dropped; None if there is no such answer."""
+        if method == b"OPTIONS" and self._state.cors and is_preflight(headers):  # it can't have a key
+            return self._allowed(preflight=True)
+        path = self._url if self._route is not None else path_of(self._url)
+        if (error := refusal(self._state, self._route, path, method, headers, old=self._old)) is not None:
+            more = {"allow": METHODS} if type(error) is MethodNotAllowed else CHALLENGE if type(error) is Unauthorized else None
+            return self._refused(error, close=self._close, more=more)
+        if method == b"OPTIONS" and (self._route is not None or self._url == b"*"):
+            return self._allowed(preflight=False)
+        return None
+
+    def _allowed(self, *, preflight: bool) -> Allowed:
+        methods = METHODS if self._route is not None else SITE_METHODS
+        lines = self._lines
+        if preflight:
+            lines += self._state.cors.preflight(self._headers, methods.encode())
+        elif self._route is None:  # of the server as a whole
+            methods = "GET, HEAD, POST, OPTIONS"
+        return Allowed(self._connection, methods, request_id=self._request_id(), close=self._close, lines=lines, old=self._old)
+
+    def _read_context(self, headers: dict[bytes, bytes]) -> None:
+        """Read what the answer's further headers depend on: the trace, and where the page comes from that asks."""
+        lines = self._state.vary
+        if (parent := headers.get(b"traceparent")) is not None:
+            state = headers.get(b"tracestate")
+            self._trace = received(parent.decode("latin-1"), None if state is None else state.decode("latin-1"))
+            if self._trace is not None:
+                lines += b"traceparent: %b\r\n" % self._trace.partition(" ")[0].encode()
+        self._lines = lines + self._state.cors.lines(headers)
 
     def _given_id(self) -> str | None:
         given = self._headers.get(b"x-request-id")
@@ -388,57 +432,10 @@ class RequestReader:
 
     def _refused(self, error: MotetError, *, close: bool, more: dict[str, str] | None = None) -> Refusal:
         bodiless = self.phase != HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
-        return Refusal(self._connection, error, request_id=self._request_id(), close=close, old=self._old, bodiless=bodiless, more=more)
-
-    def _framing_fault(self, headers: dict[bytes, bytes]) -> MotetError | None:
-        """Return why it isn't known where the body ends, or why it won't be read; the connection can't go on after that."""
-        limits = self._state.limits
-        if self._size > limits.headers or self._fields > limits.fields:
-            return self._headers_too_large()
-        if (length := headers.get(b"content-length")) is not None and int(length) > limits.body:
-            return self._body_too_large(f"{int(length)} bytes")
-        if (coding := headers.get(b"transfer-encoding")) is not None and (self._old or coding.lower() != b"chunked"):
-            return MalformedRequest("the body comes in a transfer coding that can't be read", found=_shown(coding), instead="chunked")
-        return self._head_fault(headers)
-
-    def _head_fault(self, headers: dict[bytes, bytes]) -> MalformedRequest | None:
-        """Return what is wrong with the version, the host or the URL."""
-        if self._old and (version := self._parser.get_http_version()) != "1.0":
-            return MalformedRequest("this version of HTTP isn't spoken", found=version, instead="HTTP/1.1")
-        host = headers.get(b"host", b"" if self._old else b"none ")  # one with a space is wrong
-        if not _VALID_HOST(host):
-            return MalformedRequest("a request has exactly one Host header, a name or address", found=_shown(host))
-        if self._route is None and b"#" in self._url:
-            return MalformedRequest("the URL of a request has no fragment", found=_shown(self._url))
-        return None
-
-    def _fault(self, method: bytes, headers: dict[bytes, bytes]) -> MotetError | None:
-        """Return why the request is refused; its body is read and dropped, and the connection goes on."""
-        keys = self._state.keys
-        if keys and not keys.admit(headers) and path_of(self._url) not in OPEN_PATHS:
-            return Unauthorized("the API key is missing or wrong", instead="the header `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-        if self._route is None:
-            return None
-        if method != b"POST":
-            where = f"{method.decode()} {self._route.path}"
-            return MethodNotAllowed("endpoints are called with POST", where=where, instead=f"POST {self._route.path}")
-        if (coding := headers.get(b"content-encoding")) is not None and coding.lower() != b"identity":
-            return UnsupportedMediaType(
-                "encoded bodies can't be read",
-                where=f"POST {self._route.path}",
-                found=f"content-encoding: {_shown(coding)}",
-                instead="the plain body",
-            )
-        return None
-
-    def _headers_too_large(self) -> HeadersTooLarge:
-        limits = self._state.limits
-        return HeadersTooLarge(
-            "the headers are too large", where="HTTP", instead=f"{limits.headers} bytes in {limits.fields} fields at most"
+        request_id = self._request_id()
+        return Refusal(
+            self._connection, error, request_id=request_id, close=close, lines=self._lines, old=self._old, bodiless=bodiless, more=more
         )
-
-    def _body_too_large(self, found: str) -> BodyTooLarge:
-        return BodyTooLarge("the body is too large", where="HTTP", found=found, instead=f"{self._state.limits.body} bytes at most")
 
     def _without_upgrade(self) -> bytes:
         """Return the head that was just read as if it asked for no other protocol, which a server may ignore, for a new parser.
@@ -457,14 +454,3 @@ class RequestReader:
 
 def _new_id() -> str:
     return _random_bits(64).to_bytes(8, "big").hex()  # a name, no secret
-
-
-def path_of(url: bytes) -> bytes:
-    """Return the path of a URL as it came, percent-encoding undone; a proxy's absolute form counts as its path."""
-    if not url.startswith(b"/") and b"://" in url:
-        url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
-    return unquote_to_bytes(url.partition(b"#")[0].partition(b"?")[0])
-
-
-def _shown(value: bytes) -> str:
-    return value[:100].decode("latin-1")

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 
 from motet.gateway.auth import ApiKeys
+from motet.gateway.cors import Cors
 from motet.gateway.limits import Limits
 from motet.gateway.protocol import Connection
 from motet.gateway.routes import AppRoutes
@@ -29,11 +30,21 @@ class Gateway:
         router: leads to the replicas; it belongs to the loop in which the gateway runs.
         limits: what a client may take.
         api_keys: if there are any, every request but a probe's has to carry one.
+        cors: origins whose pages may call, or `*`.
+        gzip: whether answers are compressed for clients that accept it.
     """
 
-    def __init__(self, router: Router, *, limits: Limits | None = None, api_keys: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        router: Router,
+        *,
+        limits: Limits | None = None,
+        api_keys: Iterable[str] = (),
+        cors: Iterable[str] = (),
+        gzip: bool = False,
+    ) -> None:
         loop = asyncio.get_running_loop()
-        self._state = GatewayState(router, loop, limits=limits or Limits(), keys=ApiKeys(api_keys))
+        self._state = GatewayState(router, loop, limits=limits or Limits(), keys=ApiKeys(api_keys), cors=Cors(cors), gzip=gzip)
         self._state.site = Site(self._state).app
         self._loop = loop
         self._servers: list[asyncio.Server] = []
@@ -54,7 +65,7 @@ class Gateway:
         self._state.set_apps(apps, not_ready or {})
 
     async def serve(self, sock: socket.socket) -> None:
-        """Accept connections on a socket that is bound, until `drain`; returns at once."""
+        """Accept connections on a socket that is bound, until `close`; returns at once."""
         sock.setblocking(False)  # noqa: FBT003
         self._servers.append(await self._loop.create_server(lambda: Connection(self._state), sock=sock, backlog=BACKLOG))
         if self._sweeper is None:
@@ -75,26 +86,40 @@ class Gateway:
         self.sweep()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109  # a limit that it keeps by itself, with an answer
-        """Stop: accept nothing, let running requests and streams finish, refuse new ones with 503, close.
+        """Let running requests and streams finish; what comes from now on, also on new connections, is refused with 503.
 
         Returns:
             Whether everything finished within `timeout` seconds; the rest was cut off.
         """
         state = self._state
-        state.draining = True
+        if not state.draining:
+            state.draining = True
+            state.awaited = set(state.connections)
+            for connection in list(state.connections):
+                connection.drain()
+        if state.awaited:
+            state.idle.clear()
+        if not (finished := await _within(timeout, state.idle) or not state.awaited):
+            log.warning("%d connections weren't done within the drain time of %g s; they are cut off", len(state.awaited), timeout)
+            for connection in list(state.awaited):
+                connection.abort()
+            await _within(ABORTED, state.idle)
+        return finished
+
+    async def close(self) -> None:
+        """Accept nothing any more, and cut off what is left."""
         for server in self._servers:
             server.close()
-        for connection in list(state.connections):
-            connection.drain()
-        finished = await _within(timeout, state.idle)
-        if not finished:
-            log.warning("%d connections weren't done within the drain time of %g s; they are cut off", len(state.connections), timeout)
+        await self.drain(0)
+        state = self._state
+        if state.connections:
+            state.awaited |= state.connections
+            state.idle.clear()
             for connection in list(state.connections):
                 connection.abort()
             await _within(ABORTED, state.idle)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        return finished
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
@@ -98,12 +99,20 @@ class Site:
         return Response(content, media_type=ASSETS[name], headers=headers)
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
+        wanted = request.url.path.rstrip("/") or "/"
+        if wanted != request.url.path and wanted.encode() in self._state.routes:
+            # No redirect: clients would send the body twice, or leave out the key; most follow none anyway.
+            raised = NotFound("the path ends with a slash too many", found=f"{request.method} {request.url.path}", instead=f"POST {wanted}")
+            return _error(request, raised)
         known = [f"POST {route.path}" for route in self._state.routes.values()] + list(PAGES)
         listed = ", ".join(known[:MAX_PATHS]) + (f" and {len(known) - MAX_PATHS} more" if len(known) > MAX_PATHS else "")
         return _error(request, NotFound("there is nothing at this path", found=f"{request.method} {request.url.path}", instead=listed))
 
     async def _wrong_method(self, request: Request, error: Exception) -> Response:
-        allowed = (error.headers or {}).get("Allow", "GET") if isinstance(error, HTTPException) else "GET"
+        given = (error.headers or {}).get("Allow", "GET") if isinstance(error, HTTPException) else "GET"
+        allowed = ", ".join([*sorted(given.split(", ")), "OPTIONS"])
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": allowed})
         where = f"{request.method} {request.url.path}"
         response = _error(request, MethodNotAllowed("this path doesn't take this method", where=where, instead=allowed))
         response.headers["allow"] = allowed

@@ -9,6 +9,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from motet.gateway.auth import ApiKeys
+from motet.gateway.cors import Cors
 from motet.gateway.heads import KnownHeads
 from motet.gateway.limits import Limits
 from motet.gateway.routes import AppRoutes, EndpointRoute, route_table
@@ -38,18 +39,24 @@ class GatewayState:
     The clock counts the sweeps and doesn't ask for the time: a process that was held up for a while doesn't blame its clients.
     """
 
-    def __init__(self, router: Router, loop: asyncio.AbstractEventLoop, *, limits: Limits, keys: ApiKeys) -> None:
+    def __init__(self, router: Router, loop: asyncio.AbstractEventLoop, *, limits: Limits, keys: ApiKeys, cors: Cors, gzip: bool) -> None:
         self.router = router
         self.loop = loop
         self.limits = limits
         self.keys = keys
+        self.cors = cors
+        self.gzip = gzip
+        varying = [b"accept-encoding"] * gzip + [b"origin"] * cors.varies
+        self.vary = b"vary: %b\r\n" % b", ".join(varying) if varying else b""
+        self.plain = not cors and not gzip  # answers need no headers but their own
         self.site: ASGIApp = _no_site
         self.apps: Sequence[AppRoutes] = ()
         self.routes: dict[bytes, EndpointRoute] = {}
         self.heads = KnownHeads()
         self.not_ready: Mapping[str, str] = {}
         self.connections: set[Swept] = set()
-        self.idle = asyncio.Event()  # no connection is left
+        self.awaited: set[Swept] = set()  # what draining waits for: connections that were busy when it began
+        self.idle = asyncio.Event()  # none of those is left
         self.idle.set()
         self.now = 0.0  # seconds of sweeps
         self.draining = False

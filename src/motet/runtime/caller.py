@@ -16,6 +16,7 @@ from motet.errors import CallCancelled, Unavailable, UsageError
 from motet.runtime.exchange import WINDOW, Exchange, Format
 from motet.runtime.plans import Method
 from motet.runtime.router import IDEMPOTENT_RETRIES, Router
+from motet.trace import child
 from motet.wire import codec
 from motet.wire.failure import Failure, rebuild
 from motet.wire.payload import Payload
@@ -76,7 +77,7 @@ class Caller:
             format=Format.CODEC,
             deadline=deadline,
             request_id=scope.request_id if scope is not None else new_request_id(),
-            trace=scope.trace if scope is not None else None,
+            trace=child(scope.trace) if scope is not None and scope.trace is not None else None,
             idempotent=method.idempotent,
             retries=IDEMPOTENT_RETRIES if method.retries is None else method.retries,
             caller=self,

@@ -60,7 +60,7 @@ async def _main(listening: socket.socket, control: str, identity: str, keys: lis
             task.add_done_callback(tasks.discard)
         elif isinstance(message, Stop):
             break
-    await gateway.drain(0)
+    await gateway.close()
     directory.close()
 
 

@@ -1,0 +1,76 @@
+"""Pages of other origins: which may call, and the header lines that tell their browsers so (the CORS protocol of the Fetch standard)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from motet.errors import UsageError
+
+ANY = "*"
+EXPOSED = b"x-request-id, traceparent, retry-after"
+MAX_AGE = 600  # s that a browser may remember the answer to a preflight
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]*:]+)(:[0-9]{1,5})?").fullmatch
+_NAMES = re.compile(rb"[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*[ \t]*").fullmatch
+
+
+class Cors:
+    """The origins that may call.
+
+    Origins that are named may send credentials (cookies, HTTP authentication). `*` lets every page call, without them: a
+    browser must not lend its user's identity to pages that nobody named. API keys in headers work with both.
+
+    Args:
+        origins: such as `https://app.example`, or `*`.
+
+    Raises:
+        UsageError: one is no origin.
+    """
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        given = [origin.strip() for origin in origins]
+        for origin in given:
+            if origin != ANY and not _ORIGIN(origin.lower()):
+                raise UsageError("this is no origin", found=repr(origin), instead="https://app.example, without a path, or *")
+        self._any = ANY in given
+        self._named = frozenset(origin.lower().encode() for origin in given if origin != ANY)
+
+    def __bool__(self) -> bool:
+        """Whether any other origin may call."""
+        return self._any or bool(self._named)
+
+    @property
+    def varies(self) -> bool:
+        """Whether answers differ by the origin."""
+        return bool(self._named)
+
+    def lines(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the header lines that every answer to a request gets, errors included."""
+        origin = headers.get(b"origin")
+        if origin is None:
+            return b""
+        if origin.lower() in self._named:
+            return b"access-control-allow-origin: %b\r\naccess-control-allow-credentials: true\r\naccess-control-expose-headers: %b\r\n" % (
+                origin,
+                EXPOSED,
+            )
+        if self._any:
+            return b"access-control-allow-origin: *\r\naccess-control-expose-headers: %b\r\n" % EXPOSED
+        return b""
+
+    def preflight(self, headers: Mapping[bytes, bytes], methods: bytes) -> bytes:
+        """Return the further lines of the answer to a preflight: what the page may send."""
+        origin = headers.get(b"origin", b"")
+        if not (self._any or origin.lower() in self._named):
+            return b""
+        lines = b"access-control-allow-methods: %b\r\naccess-control-max-age: %d\r\n" % (methods, MAX_AGE)
+        asked = headers.get(b"access-control-request-headers")
+        if asked is not None and _NAMES(asked):  # `*` would leave out `Authorization`
+            lines += b"access-control-allow-headers: %b\r\n" % asked.strip()
+        return lines
+
+
+def is_preflight(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request with OPTIONS is a browser that asks what a page may send."""
+    return b"origin" in headers and b"access-control-request-method" in headers
