@@ -179,9 +179,10 @@ class Call(Pending, Awaitable[V]):
 
     def _cancel(self) -> None:
         if self._state == "pending":
+            abort = self._abort
             self._end("cancelled")
-            if self._abort is not None:
-                self._abort()
+            if abort is not None:
+                abort()
 
     def __await__(self) -> Generator[Any, None, V]:
         """Wait in an event loop."""
@@ -241,6 +242,7 @@ class Call(Pending, Awaitable[V]):
 
     def _end(self, state: State) -> None:
         self._state = state
+        self._abort = None  # a cycle: values in shared memory would be held until somebody collects garbage
         if self.scope is not None:
             self.scope.calls.discard(self)
         if self._event is not None:
@@ -386,9 +388,10 @@ class Stream(Pending, AsyncIterator[T]):
         if self._end is None:
             self._observed = True
             self._items.clear()
+            abort = self._abort
             self._finish(asyncio.CancelledError())
-            if self._abort is not None:
-                self._abort()
+            if abort is not None:
+                abort()
 
     async def aclose(self) -> None:
         """Stop the producer, as `cancel` does."""
@@ -412,6 +415,7 @@ class Stream(Pending, AsyncIterator[T]):
 
     def _finish(self, end: BaseException) -> None:
         self._end = end
+        self._abort = self._consume = None  # what they belong to holds the arguments
         self._leave()
         self._wake()
 

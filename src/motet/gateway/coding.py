@@ -103,7 +103,7 @@ class CodedExchange(HttpExchange, kw_only=True):
         if not self.deflates or payload.size < WORTH or not compressible(content_type):
             super().on_result(payload, content_type)
             return
-        body = payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers))
+        body = payload.whole()
         self.working = self.connection.state.loop.run_in_executor(threads, compress, body)
         self.working.add_done_callback(lambda working: self._deflated(working, content_type))
 

@@ -187,7 +187,7 @@ class HttpExchange(Exchange, kw_only=True):
     def on_result(self, payload: Payload, content_type: str | None) -> None:
         """Write the answer."""
         connection = self.connection
-        body = payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers))
+        body = payload.whole()
         head = answers.success(content_type, len(body), self.request_id, connection.last_lines(self))
         if len(body) <= SMALL:
             connection.write(b"".join((head, body)))
@@ -210,7 +210,7 @@ class HttpExchange(Exchange, kw_only=True):
 
     def on_item(self, payload: Payload) -> None:
         """Write an item, and let the producer go on unless the client is slow."""
-        self._piece(payload.head if not payload.buffers else b"".join((payload.head, *payload.buffers)))
+        self._piece(payload.whole())
         self.owed += 1
         if self.owed >= WINDOW // 2 and self.connection.writable:
             self.resume()

@@ -17,7 +17,7 @@ import pathlib
 import pickle
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -28,8 +28,11 @@ from pydantic_core import PydanticUndefined
 
 from motet import byvalue
 from motet.errors import InvalidOutput
+from motet.wire.buffers import of_array, of_bytes
+from motet.wire.memory import Pool, pool
 from motet.wire.names import class_name, is_importable, load_class
-from motet.wire.payload import Buffer, Payload
+from motet.wire.payload import Buffer, Part, Payload
+from motet.wire.segments import SharedBuffer
 
 OUT_OF_BAND = 4096  # bytes from which a buffer leaves the head
 
@@ -69,11 +72,12 @@ Embed = Callable[[object], Payload | None]
 class _Writer:
     """Turns one value into msgpack-ready data, collecting buffers on the way."""
 
-    __slots__ = ("buffers", "embed")
+    __slots__ = ("buffers", "embed", "pool")
 
-    def __init__(self, embed: Embed | None) -> None:
-        self.buffers: list[Buffer] = []
+    def __init__(self, embed: Embed | None, pool: Pool | None) -> None:
+        self.buffers: list[Part] = []
         self.embed = embed
+        self.pool = pool
 
     def ext(self, code: int, data: Any) -> msgpack.Ext:
         return msgpack.Ext(code, _pack(data))
@@ -142,8 +146,10 @@ class _Writer:
         return msgpack.Ext(_PICKLE, _pack([data, [self.buffer(b.raw()) for b in buffers]]))
 
     def buffer(self, data: Buffer) -> int:
-        # A copy, since values cross as they are now: what is written to the array later must not travel.
-        self.buffers.append(data if type(data) is bytes else bytes(data))
+        return self.keep(of_bytes(data, self.pool))
+
+    def keep(self, part: Part) -> int:
+        self.buffers.append(part)
         return len(self.buffers) - 1
 
     def bytes(self, value: Buffer) -> Any:
@@ -155,9 +161,8 @@ class _Writer:
         return self.ext(_ARRAY, [_dtype_text(value.dtype), list(value.shape), *self._contents(value)])
 
     def _contents(self, value: Any) -> tuple[Any]:
-        contiguous = value if value.flags.c_contiguous else value.copy(order="C")
-        raw = memoryview(contiguous.reshape(-1).view("u1")) if contiguous.nbytes else b""
-        return (self.buffer(raw),) if len(raw) >= OUT_OF_BAND else (bytes(raw),)
+        part = of_array(value, self.pool)
+        return (bytes(cast("Buffer", part)) if len(part) < OUT_OF_BAND else self.keep(part),)
 
     def tensor(self, value: Any) -> Any:
         import torch
@@ -255,13 +260,18 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 class _Reader:
-    """Turns msgpack extensions back into values."""
+    """Turns msgpack extensions back into values; tensors are views of shared memory if `share` says so."""
 
-    __slots__ = ("buffers", "unpack")
+    __slots__ = ("buffers", "share", "unpack")
 
-    def __init__(self, buffers: Sequence[Buffer]) -> None:
+    def __init__(self, buffers: Sequence[Part], *, share: bool = False) -> None:
         self.buffers = buffers
+        self.share = share
         self.unpack = msgpack.Decoder(ext_hook=self.read).decode
+
+    def close(self) -> None:
+        """Break the cycle of reader and decoder: blocks of shared memory would be held until somebody collects garbage."""
+        del self.unpack
 
     def read(self, code: int, data: memoryview) -> Any:
         if code == _BIG_INT:
@@ -284,10 +294,11 @@ class _Reader:
         return value
 
     def long_bytes(self, index: int) -> bytes:
-        return bytes(self.buffers[index])
+        return bytes(self.raw(index))
 
     def raw(self, where: Any) -> Buffer:
-        return self.buffers[where] if isinstance(where, int) else cast("Buffer", where)
+        part = self.buffers[where] if isinstance(where, int) else cast("Buffer", where)
+        return part.view() if isinstance(part, SharedBuffer) else part
 
     def array(self, state: list[Any]) -> Any:
         import numpy as np
@@ -301,10 +312,13 @@ class _Reader:
     def tensor(self, state: list[Any]) -> Any:
         import torch
 
-        # A private copy: torch writes through read-only mappings and would crash the process.
-        flat = (
-            torch.frombuffer(bytearray(self.raw(state[3])), dtype=torch.uint8) if 0 not in state[1] else torch.empty(0, dtype=torch.uint8)
-        )
+        part = self.buffers[state[3]] if isinstance(state[3], int) else state[3]
+        if 0 in state[1]:
+            flat = torch.empty(0, dtype=torch.uint8)
+        elif self.share and isinstance(part, SharedBuffer):
+            flat = torch.frombuffer(part.memory(), dtype=torch.uint8)
+        else:  # a private copy: torch writes through read-only mappings and would crash the process
+            flat = torch.frombuffer(bytearray(self.raw(part)), dtype=torch.uint8)
         return flat.view(getattr(torch, state[0])).reshape(state[1]).requires_grad_(state[2])
 
     def image(self, state: list[Any]) -> Any:
@@ -320,11 +334,11 @@ class _Reader:
         return np.frombuffer(state[2], dtype=_read_dtype(state[1]))[0]
 
     def pickle(self, state: list[Any]) -> Any:
-        return pickle.loads(state[0], buffers=[self.buffers[i] for i in state[1]])  # noqa: S301  # between own processes only
+        return pickle.loads(state[0], buffers=[self.raw(i) for i in state[1]])  # noqa: S301  # between own processes only
 
     def embedded(self, state: list[Any]) -> Any:
         head, first, count = state
-        return decode(Payload(head, tuple(self.buffers[first : first + count])))
+        return decode(Payload(head, tuple(self.buffers[first : first + count])), share=self.share)
 
 
 _READERS: dict[int, Callable[[_Reader, Any], Any]] = {
@@ -345,8 +359,13 @@ _READERS: dict[int, Callable[[_Reader, Any], Any]] = {
 }
 
 
-def encode(value: object, *, embed: Embed | None = None) -> Payload:
+def encode(value: object, *, embed: Embed | None = None, in_line: bool = False) -> Payload:
     """Encode a value as it is now: later changes of the value don't change the payload.
+
+    Args:
+        value: what to encode.
+        embed: says what stands for a value, if it isn't to be encoded itself.
+        in_line: whether to stay away from shared memory, because the payload goes where no link does.
 
     Raises:
         InvalidOutput: the value can't be sent.
@@ -354,7 +373,7 @@ def encode(value: object, *, embed: Embed | None = None) -> Payload:
     if type(value) in _PLAIN and (plain := encode_plain(value, ())) is not None:
         return plain
     try:
-        writer = _Writer(embed)
+        writer = _Writer(embed, None if in_line else pool())
         return Payload(_pack(writer.convert(value)), tuple(writer.buffers))
     except UnicodeEncodeError as error:
         raise InvalidOutput(
@@ -380,9 +399,35 @@ def encode_plain(value: object, scalars: Iterable[object]) -> Payload | None:
         return None
 
 
-def decode(payload: Payload) -> Any:
-    """Decode a value. Arrays are read-only views of the payload's buffers; tensors are private copies."""
-    return (_Reader(payload.buffers) if payload.buffers else _BARE_READER).unpack(payload.head)
+def decode(payload: Payload, *, share: bool = False) -> Any:
+    """Decode a value. Arrays are read-only views of the payload's buffers; tensors are private copies.
+
+    Args:
+        payload: what to decode.
+        share: whether tensors are views of shared memory, too, which nobody may write to.
+    """
+    if not payload.buffers:
+        return _BARE_READER.unpack(payload.head)
+    reader = _Reader(payload.buffers, share=share)
+    try:
+        return reader.unpack(payload.head)
+    finally:
+        reader.close()
 
 
+def decode_arguments(payload: Payload, shared: Container[int | str]) -> tuple[list[Any], dict[str, Any]]:
+    """Decode arguments of which some, by position or name, share their tensors."""
+    args, kwargs = _arguments(payload.head)
+    readers = {share: _Reader(payload.buffers, share=share) for share in (False, True)}
+    try:
+        return (
+            [readers[position in shared].unpack(item) for position, item in enumerate(args)],
+            {name: readers[name in shared].unpack(item) for name, item in kwargs.items()},
+        )
+    finally:
+        for reader in readers.values():
+            reader.close()
+
+
+_arguments = msgpack.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
 _BARE_READER = _Reader(())

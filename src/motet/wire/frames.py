@@ -11,11 +11,13 @@ import asyncio
 import enum
 from collections.abc import Callable
 from struct import Struct
+from typing import cast
 
 import msgspec
 
 from motet.errors import InvalidOutput, MotetError
-from motet.wire.payload import Buffer, Payload
+from motet.wire.payload import NOTHING, Buffer, Part, Payload
+from motet.wire.segments import SharedBuffer
 
 PREFIX = Struct("<IBII")
 LENGTH = Struct("<I")
@@ -34,6 +36,18 @@ class FrameKind(enum.IntEnum):
     ITEM = 6
     END = 7
     FAILURE = 8
+    RECEIVED = 9  # the receiver holds what so many frames have placed in shared memory
+    FORGET = 10  # no frame refers to a segment any more, unless its descriptor comes anew
+
+
+class Place(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where a buffer is in shared memory: which use of which block of which segment, and which bytes of that."""
+
+    key: int
+    block: int
+    use: int
+    start: int
+    size: int
 
 
 class CallMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -46,14 +60,14 @@ class CallMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
     trace: str | None = None
     content_type: str | None = None
     accept: str | None = None
-    sizes: tuple[int, ...] | None = None
+    parts: tuple[int | Place, ...] | None = None
 
 
 class AnswerMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What an answer carries besides its value; left out where there is nothing to say."""
 
     content_type: str | None = None
-    sizes: tuple[int, ...] | None = None
+    parts: tuple[int | Place, ...] | None = None
 
 
 encode_meta = msgspec.msgpack.Encoder().encode
@@ -61,43 +75,55 @@ decode_call = msgspec.msgpack.Decoder(CallMeta).decode
 decode_answer = msgspec.msgpack.Decoder(AnswerMeta).decode
 decode_number = msgspec.msgpack.Decoder(int).decode
 
-NOTHING = Payload(b"")
+
+def parts_of(payload: Payload) -> tuple[int | Place, ...] | None:
+    """Return the lengths of head and buffers, for those in shared memory their places; None if there is only a head."""
+    if not payload.buffers:
+        return None
+    return (len(payload.head), *(_place(part) if type(part) is SharedBuffer else len(part) for part in payload.buffers))
 
 
-def sizes_of(payload: Payload) -> tuple[int, ...] | None:
-    """Return the lengths of head and buffers, or None if there is only a head."""
-    return (len(payload.head), *map(len, payload.buffers)) if payload.buffers else None
+def _place(buffer: SharedBuffer) -> Place:
+    lease = buffer.lease
+    return Place(lease.segment.key, lease.block, lease.use, buffer.start, buffer.size)
 
 
 def pack(kind: int, exchange: int, meta: bytes = b"", payload: Payload = NOTHING) -> bytes | list[Buffer]:
-    """Return a frame as one byte string, or as parts if it has buffers.
+    """Return a frame as one byte string, or as parts if it has buffers; those in shared memory stay there.
 
     Raises:
         InvalidOutput: it would be longer than a frame can be.
     """
-    size = payload.size if payload.buffers else len(payload.head)
+    size = len(payload.head)
+    buffers: list[Buffer] = []
+    if payload.buffers:
+        buffers = [cast("Buffer", part) for part in payload.buffers if type(part) is not SharedBuffer]
+        size += sum(map(len, buffers))
     if size > MAX_FRAME:
         message = f"a value of {size:,} bytes is over the {MAX_FRAME:,} bytes that can be sent at once"
         raise InvalidOutput(message, instead="several smaller values, or a stream")
     prefix = PREFIX.pack(9 + len(meta) + size, kind, exchange, len(meta))
-    if payload.buffers:
-        return [prefix + meta + payload.head, *payload.buffers]
+    if buffers:
+        return [prefix + meta + payload.head, *buffers]
     return prefix + meta + payload.head
 
 
-def split(body: memoryview, sizes: tuple[int, ...] | None) -> Payload:
-    """Cut the part of a frame after its meta into a payload; buffers are read-only views."""
-    if sizes is None:
+def split(body: memoryview, parts: tuple[int | Place, ...] | None, find: Callable[[Place], SharedBuffer]) -> Payload:
+    """Cut the part of a frame after its meta into a payload; buffers are read-only views, or held in shared memory by `find`."""
+    if parts is None:
         return Payload(bytes(body))
-    parts: list[Buffer] = []
+    found: list[Part] = []
     start = 0
-    for size in sizes:
-        parts.append(body[start : start + size])
-        start += size
+    for part in parts:
+        if isinstance(part, int):
+            found.append(body[start : start + part])
+            start += part
+        else:
+            found.append(find(part))
     if start != len(body):
         message = f"a frame announces {start} bytes and has {len(body)}"
         raise MotetError(message)
-    return Payload(bytes(parts[0]), tuple(parts[1:]))
+    return Payload(bytes(cast("Buffer", found[0])), tuple(found[1:]))
 
 
 class FrameReader:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from motet.wire.segments import SharedBuffer
+
 Buffer = bytes | bytearray | memoryview
+Part = Buffer | SharedBuffer
 
 
 class Payload(NamedTuple):
@@ -12,13 +15,28 @@ class Payload(NamedTuple):
 
     Attributes:
         head: msgpack, as the codec writes it, or a raw HTTP body.
-        buffers: raw contents of arrays, tensors and long byte strings, in the order in which the head refers to them.
+        buffers: raw contents of arrays, tensors and long byte strings, in the order in which the head refers to them; large ones
+            only by their place in shared memory, if this process has such.
     """
 
     head: Buffer
-    buffers: tuple[Buffer, ...] = ()
+    buffers: tuple[Part, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes in all."""
         return len(self.head) + sum(len(buffer) for buffer in self.buffers)
+
+    @property
+    def shared(self) -> bool:
+        """Whether any of it is in shared memory."""
+        return any(type(buffer) is SharedBuffer for buffer in self.buffers)
+
+    def whole(self) -> Buffer:
+        """Return all of it in one piece."""
+        if not self.buffers:
+            return self.head
+        return b"".join((self.head, *(part.view() if isinstance(part, SharedBuffer) else part for part in self.buffers)))
+
+
+NOTHING = Payload(b"")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
+import socket
 
-from motet.engines.local.control import Routed
+from motet.engines.local.control import ReplicaAddress, Routed
 from motet.engines.local.link import SocketLink
+from motet.engines.local.sharing import open_side
 from motet.runtime.exchange import Link
 from motet.runtime.router import Router
 
@@ -39,13 +40,12 @@ class Directory:
 
     async def _connect(self, routed: Routed) -> None:
         links = self._links.setdefault(routed.address, {})
-        loop = asyncio.get_running_loop()
         unreached = False
         for replica in routed.replicas:
             if replica.identity in links and not links[replica.identity].closed:
                 continue
             try:
-                _, link = await loop.create_unix_connection(partial(self._new_link, routed.address, replica.identity), replica.path)
+                link = await self._new_link(routed.address, replica)
             except OSError as error:
                 if self._latest[routed.address] is routed:  # else a newer list knows of its end already
                     log.warning("%s can't be reached: %s; trying again", replica.identity, error)
@@ -67,8 +67,23 @@ class Directory:
             if self._latest[routed.address] is routed:
                 self.apply(routed)
 
-    def _new_link(self, address: str, identity: str) -> SocketLink:
-        return SocketLink(identity, self._router, lambda: self._lost(address, identity))
+    async def _new_link(self, address: str, replica: ReplicaAddress) -> SocketLink:
+        """Connect to a replica, and give it the other end of a side socket before the loop has the connection.
+
+        Raises:
+            OSError: it can't be reached, or takes no more connections at the moment.
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)  # noqa: FBT003  # takes no keyword
+            connection.connect(replica.path)  # at once or not at all, for a Unix socket
+            side = open_side(connection)
+        except OSError:
+            connection.close()
+            raise
+        link = SocketLink(replica.identity, self._router, lambda: self._lost(address, replica.identity), side)
+        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=connection)
+        return link
 
     def _lost(self, address: str, identity: str) -> None:
         """Connect anew to a replica whose link ended, unless a newer list says that the replica did."""

@@ -20,6 +20,7 @@ from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
 from motet.runtime.router import Router
 from motet.wire import failure
+from motet.wire.memory import open_pool
 
 
 class LocalEngine:
@@ -51,6 +52,7 @@ class LocalEngine:
             StartError: it can't be started: the port is taken, say.
         """
         loop = asyncio.get_running_loop()
+        open_pool()
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # the name that replicas know a script by
         self._router = Router(loop, owner=f"pid {os.getpid()}")
         self._directory = Directory(self._router)

@@ -6,30 +6,56 @@ import asyncio
 import itertools
 import logging
 import math
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from motet.errors import MotetError
+from motet.engines.local.sharing import Sharing
+from motet.errors import MotetError, Unavailable
 from motet.runtime.exchange import Exchange
 from motet.wire.failure import decode_failure
-from motet.wire.frames import CallMeta, FrameKind, FrameReader, FrameWriter, decode_answer, encode_meta, pack, sizes_of, split
+from motet.wire.frames import (
+    AnswerMeta,
+    CallMeta,
+    FrameKind,
+    FrameReader,
+    FrameWriter,
+    decode_answer,
+    encode_meta,
+    pack,
+    parts_of,
+    split,
+)
+from motet.wire.payload import NOTHING, Payload
 
 if TYPE_CHECKING:
     from motet.runtime.router import Router
 
 log = logging.getLogger("motet.link")
 
-_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE = (
-    int(k) for k in (FrameKind.CALL, FrameKind.RESULT, FrameKind.ITEM, FrameKind.END, FrameKind.BEGIN, FrameKind.FAILURE)
-)
+_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE, _FORGET = (
+    int(k)
+    for k in (
+        FrameKind.CALL, FrameKind.RESULT, FrameKind.ITEM, FrameKind.END, FrameKind.BEGIN, FrameKind.FAILURE, FrameKind.FORGET,
+    )
+)  # fmt: skip
+_NO_META = AnswerMeta()
 
 
 class SocketLink(asyncio.Protocol):
-    """A link to one replica over a Unix socket."""
+    """A link to one replica over a Unix socket.
 
-    def __init__(self, replica: str, router: Router, on_lost: Callable[[], None]) -> None:
+    Args:
+        replica: its identity.
+        router: is told of what is lost.
+        on_lost: called when the link has ended.
+        side: the side socket for descriptors of shared memory.
+    """
+
+    def __init__(self, replica: str, router: Router, on_lost: Callable[[], None], side: socket.socket) -> None:
         self.replica = replica
+        self._side = side
         self._on_lost = on_lost
         self.closed = False
         self._router = router
@@ -38,6 +64,7 @@ class SocketLink(asyncio.Protocol):
         self._reader = FrameReader(self._handle)
         self._transport: asyncio.Transport | None = None
         self._writer: FrameWriter
+        self._sharing: Sharing
         self._retiring = False
 
     @property
@@ -50,12 +77,13 @@ class SocketLink(asyncio.Protocol):
     def send(self, exchange: Exchange) -> None:
         """Start an exchange."""
         deadline = exchange.deadline
+        body = self._sharing.prepare(exchange.body) if exchange.body.buffers else exchange.body
         meta = encode_meta(CallMeta(
             exchange.endpoint, exchange.format, None if deadline == math.inf else deadline - time.monotonic(), exchange.request_id,
-            exchange.trace, exchange.content_type, exchange.accept, sizes_of(exchange.body),
+            exchange.trace, exchange.content_type, exchange.accept, parts_of(body),
         ))  # fmt: skip
         number = next(self._ids) & 0xFFFFFFFF
-        frame = pack(_CALL, number, meta, exchange.body)
+        frame = pack(_CALL, number, meta, body)
         exchange.id = number
         alone = not self._exchanges
         self._exchanges[number] = exchange
@@ -98,11 +126,13 @@ class SocketLink(asyncio.Protocol):
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._writer = FrameWriter(self._transport, asyncio.get_running_loop())
+        self._sharing = Sharing(self._side, self._writer.write)
 
     def data_received(self, data: bytes) -> None:
         """Take answers. Nothing may escape from here: uvloop would drop the connection and all other calls with it."""
         try:
             self._reader.feed(data)
+            self._sharing.confirm()
         except MotetError:
             log.exception("the link to %s carried something that is no frame; it is closed", self.replica)
             self.close()
@@ -110,6 +140,7 @@ class SocketLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell the router what is lost."""
         self.closed = True
+        self._sharing.close()
         lost, self._exchanges = list(self._exchanges.values()), {}
         self._router.remove_link(self)
         for exchange in lost:
@@ -118,26 +149,42 @@ class SocketLink(asyncio.Protocol):
 
     def _handle(self, kind: int, number: int, meta: memoryview, body: memoryview) -> None:
         exchange = self._exchanges.get(number)
-        if exchange is None:
-            return  # cancelled here while its answer was on the way
         try:
-            self._deliver(kind, exchange, meta, body)
+            if exchange is not None:
+                self._deliver(kind, exchange, meta, body)
+            elif kind == _FORGET:
+                self._sharing.forgotten(meta)
+            elif kind in (_RESULT, _ITEM) and len(meta):  # cancelled here while its answer was on the way
+                self._payload(decode_answer(meta), body)
         except Exception:
-            log.exception("an answer of %s to %s couldn't be delivered", self.replica, exchange.name)
+            log.exception("an answer of %s to %s couldn't be delivered", self.replica, exchange.name if exchange is not None else "nobody")
+
+    def _payload(self, described: AnswerMeta, body: memoryview) -> Payload:
+        payload = split(body, described.parts, self._sharing.find)
+        self._sharing.received(payload)
+        return payload
 
     def _deliver(self, kind: int, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
-        described = decode_answer(meta) if len(meta) else None
+        described = decode_answer(meta) if len(meta) else _NO_META
+        if kind == _BEGIN:
+            exchange.on_begin(described.content_type)
+            return
+        payload = NOTHING
+        if kind in (_RESULT, _ITEM):
+            try:
+                payload = self._payload(described, body)
+            except Unavailable:  # who made the value or passed it on has died, which will be known soon
+                del self._exchanges[exchange.id]
+                self._router.lost(exchange, self.replica)
+                return
         if kind == _ITEM:
-            exchange.on_item(split(body, described.sizes if described is not None else None))
-        elif kind == _BEGIN:
-            exchange.on_begin(described.content_type if described is not None else None)
-        else:
-            del self._exchanges[exchange.id]
-            if kind == _RESULT:
-                payload = split(body, described.sizes if described is not None else None)
-                exchange.answer(payload, described.content_type if described is not None else None)
-            elif kind == _END:
-                exchange.end()
-            elif kind == _FAILURE:
-                exchange.fail(decode_failure(body))
-            self._close_if_retired()
+            exchange.on_item(payload)
+            return
+        del self._exchanges[exchange.id]
+        if kind == _RESULT:
+            exchange.answer(payload, described.content_type)
+        elif kind == _END:
+            exchange.end()
+        elif kind == _FAILURE:
+            exchange.fail(decode_failure(body))
+        self._close_if_retired()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 import time
 from typing import cast
 
 from motet.engines.local.linux import peer_is_own
-from motet.errors import MotetError
+from motet.engines.local.sharing import Sharing, take_side
+from motet.errors import MotetError, Unavailable
 from motet.runtime.exchange import Format, Request
 from motet.runtime.replica import Replica
 from motet.wire import failure
@@ -24,7 +26,7 @@ from motet.wire.frames import (
     describe,
     encode_meta,
     pack,
-    sizes_of,
+    parts_of,
     split,
 )
 from motet.wire.payload import Payload
@@ -32,29 +34,93 @@ from motet.wire.payload import Payload
 log = logging.getLogger("motet.listener")
 
 # Plain numbers: members of an enum are slower to compare and to pack.
-_CALL, _CANCEL, _CREDIT, _RESULT, _ITEM = (
-    int(k) for k in (FrameKind.CALL, FrameKind.CANCEL, FrameKind.CREDIT, FrameKind.RESULT, FrameKind.ITEM)
-)
+_CALL, _CANCEL, _CREDIT, _RESULT, _ITEM, _RECEIVED, _FORGET = (
+    int(k)
+    for k in (
+        FrameKind.CALL, FrameKind.CANCEL, FrameKind.CREDIT, FrameKind.RESULT, FrameKind.ITEM, FrameKind.RECEIVED, FrameKind.FORGET,
+    )
+)  # fmt: skip
+BACKLOG = 1024
+RETRY = 1.0  # s after which a replica that is out of descriptors accepts callers again
 _FORMATS = (Format.CODEC, Format.HTTP)
+
+
+class Listener:
+    """Accepts callers: takes the side socket that each one sends first, which an event loop's transport would lose."""
+
+    def __init__(self, replica: Replica, path: str) -> None:
+        self._replica = replica
+        self._loop = asyncio.get_running_loop()
+        self._fresh: set[socket.socket] = set()  # connections whose side socket hasn't come
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.setblocking(False)  # noqa: FBT003  # takes no keyword
+        self._socket.bind(path)
+        self._socket.listen(BACKLOG)
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no descriptor is left; the connection stays where it is
+            log.error("%s can't accept a caller: %s", self._replica.spec.identity, error)  # noqa: TRY400  # there is nothing else to see
+            self._loop.remove_reader(self._socket)
+            self._loop.call_later(RETRY, self._accept_again)
+            return
+        if not peer_is_own(connection):
+            log.error("a process of another user connected to %s; refused", self._replica.spec.identity)
+            connection.close()
+            return
+        connection.setblocking(False)  # noqa: FBT003  # takes no keyword
+        self._fresh.add(connection)
+        self._loop.add_reader(connection, self._greet, connection)
+
+    def _accept_again(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._accept)
+
+    def _greet(self, connection: socket.socket) -> None:
+        self._loop.remove_reader(connection)
+        self._fresh.discard(connection)
+        side = take_side(connection)
+        if side is None:
+            connection.close()
+            return
+        task = self._loop.create_task(self._serve(connection, side))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket, side: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(lambda: CallerConnection(self._replica, side), connection)
+
+    def close(self) -> None:
+        """Accept nobody any more; connections that stand go on."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        for connection in self._fresh:
+            self._loop.remove_reader(connection)
+            connection.close()
 
 
 class CallerConnection(asyncio.Protocol):
     """One caller's connection to this replica; when it ends, its requests are cancelled."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, side: socket.socket) -> None:
         self._replica = replica
+        self._side = side
         self._requests: dict[int, Request] = {}
         self._reader = FrameReader(self._handle)
         self._transport: asyncio.Transport | None = None
         self._writer: FrameWriter
+        self.sharing: Sharing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse other users' processes."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._writer = FrameWriter(self._transport, asyncio.get_running_loop())
-        if not peer_is_own(transport.get_extra_info("socket")):
-            log.error("a process of another user connected to %s; refused", self._replica.spec.identity)
-            self._transport.abort()
+        self.sharing = Sharing(self._side, self._writer.write)
 
     def data_received(self, data: bytes) -> None:
         """Take requests. Nothing may escape from here: uvloop would drop the connection and all other calls with it."""
@@ -66,6 +132,7 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Cancel what the caller had asked for."""
+        self.sharing.close()
         requests, self._requests = list(self._requests.values()), {}
         for request in requests:
             self._replica.cancel(request)
@@ -79,6 +146,10 @@ class CallerConnection(asyncio.Protocol):
         elif kind == _CREDIT:
             if (request := self._requests.get(number)) is not None:
                 request.grant(decode_number(meta))
+        elif kind == _RECEIVED:
+            self.sharing.confirmed(meta)
+        elif kind == _FORGET:
+            self.sharing.forgotten(meta)
         else:
             log.error("%s got a frame of kind %s", self._replica.spec.identity, describe(kind))
 
@@ -88,7 +159,7 @@ class CallerConnection(asyncio.Protocol):
             call = decode_call(meta)
             request = Request(
                 endpoint=call.endpoint,
-                body=split(body, call.sizes),
+                body=split(body, call.parts, self.sharing.find),
                 format=_FORMATS[call.format],
                 reply=reply,
                 deadline=math.inf if call.left is None else time.monotonic() + call.left,
@@ -99,6 +170,8 @@ class CallerConnection(asyncio.Protocol):
             )
             self._requests[number] = request
             self._replica.submit(request)
+        except Unavailable as error:  # the caller has given the call up
+            reply.failure(failure.record(error, endpoint=self._replica.spec.node, replica=self._replica.spec.identity))
         except Exception as error:
             log.exception("%s couldn't take a call", self._replica.spec.identity)
             reply.failure(failure.record(error, endpoint=self._replica.spec.node, replica=self._replica.spec.identity))
@@ -124,14 +197,20 @@ class FrameReply:
     def result(self, payload: Payload, content_type: str | None) -> None:
         """Answer a unary request."""
         self._connection.finished(self._number)
-        sizes = sizes_of(payload)
-        meta = encode_meta(AnswerMeta(content_type, sizes)) if content_type is not None or sizes is not None else b""
         try:
-            frame = pack(_RESULT, self._number, meta, payload)
+            self._send(_RESULT, payload, content_type)
         except MotetError as error:
             self.failure(failure.record(error, endpoint="", replica=""))
-        else:
-            self._connection.write(frame)
+
+    def _send(self, kind: int, payload: Payload, content_type: str | None = None) -> None:
+        connection = self._connection
+        if not payload.buffers:
+            meta = encode_meta(AnswerMeta(content_type)) if content_type is not None else b""
+            connection.write(pack(kind, self._number, meta, payload))
+            return
+        payload = connection.sharing.prepare(payload)
+        connection.write(pack(kind, self._number, encode_meta(AnswerMeta(content_type, parts_of(payload))), payload))
+        connection.sharing.keep(payload)
 
     def begin(self, content_type: str | None) -> None:
         """Announce a stream's items."""
@@ -139,8 +218,7 @@ class FrameReply:
 
     def item(self, payload: Payload) -> None:
         """Send one item of a stream."""
-        sizes = sizes_of(payload)
-        self._connection.write(pack(_ITEM, self._number, encode_meta(AnswerMeta(None, sizes)) if sizes is not None else b"", payload))
+        self._send(_ITEM, payload)
 
     def end(self) -> None:
         """End a stream well."""

@@ -111,7 +111,7 @@ def plan_graph(graph: Graph) -> AppPlan:
 def _plan_node(node: GraphNode) -> NodePlan:
     cls = node.definition.cls
     try:
-        arguments = codec.encode(dict(node.arguments))
+        arguments = codec.encode(dict(node.arguments), in_line=True)
     except InvalidOutput as error:
         raise UsageError(
             f"an argument of {node.name} can't be given to another process: {error.message}",
@@ -124,7 +124,7 @@ def _plan_node(node: GraphNode) -> NodePlan:
         service=node.definition.name,
         cls=names.class_name(cls),
         cls_by_value=None if names.is_importable(cls) else byvalue.dumps(cls),
-        arguments=(bytes(arguments.head), *map(bytes, arguments.buffers)),
+        arguments=(bytes(arguments.head), *(bytes(part) for part in arguments.buffers)),
         dependencies=tuple(dict.fromkeys(d.name for found in node.dependencies.values() for d in found)),
         config=node.config.model_dump_json(exclude_unset=True).encode(),
         endpoints=endpoint_plans(node.definition, node.config),

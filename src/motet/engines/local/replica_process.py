@@ -17,7 +17,7 @@ import uvloop
 from motet.context import Context
 from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
 from motet.engines.local.directory import Directory
-from motet.engines.local.listener import CallerConnection
+from motet.engines.local.listener import Listener
 from motet.engines.local.plan import NodePlan
 from motet.graph import Dependency, map_dependencies
 from motet.options import CallOptions
@@ -27,6 +27,7 @@ from motet.runtime.replica import Replica, ReplicaSpec
 from motet.runtime.router import Router
 from motet.service import definition_of
 from motet.wire import codec, failure, names
+from motet.wire.memory import open_pool
 from motet.wire.payload import Payload
 
 BUSY_INTERVAL = 1.0  # s between reports of how much runs
@@ -110,7 +111,7 @@ class _Host:
         self._directory = directory
         self._caller = caller
         self._replica: Replica | None = None
-        self._server: asyncio.AbstractServer | None = None
+        self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = {spec.address for spec in message.handles.values()}  # connections to all others would be of no use
 
@@ -121,6 +122,7 @@ class _Host:
         arguments = {name: map_dependencies(value, self._handle) for name, value in node_arguments(message.node).items()}
         config = message.node.options
         os.environ.update(config.environment.env)
+        open_pool()
         Path(message.data).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # nothing is served yet
         context = Context(
             app=message.app,
@@ -137,8 +139,7 @@ class _Host:
         )
         await replica.start()
         self._replica = replica
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: CallerConnection(replica), message.socket, backlog=1024)
+        self._listener = Listener(replica, message.socket)
         self._connection.send(Ready())
         self._keep(self._report(replica))
 
@@ -175,8 +176,8 @@ class _Host:
             os._exit(1)  # the supervisor died
         if self._replica is None:
             os._exit(0)  # stopped while it was being constructed
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         await self._replica.stop()
 
     async def _drain(self, timeout: float) -> None:  # noqa: ASYNC109  # a limit that it keeps by itself
