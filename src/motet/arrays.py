@@ -25,14 +25,15 @@ class ArrayRule:
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Describe it as nested lists; called by pydantic."""
-        return {"type": "array", "items": {}, "description": f"nested lists of numbers ({self.dtype or 'any dtype'})"}
+        kinds = ["array", "number", "boolean"]  # nested as deep as they like, down to one number
+        return {"type": kinds, "items": {"type": kinds}, "description": f"nested lists of numbers ({self.dtype or 'any dtype'})"}
 
     def validate(self, value: Any) -> Any:
         """Return `value` as an array of the annotated dtype."""
         import numpy as np
 
-        if isinstance(value, np.ndarray):
-            given = cast("np.ndarray[Any, np.dtype[Any]]", value)
+        if isinstance(value, np.ndarray | np.generic):  # operations on arrays without dimensions give scalars
+            given = np.asarray(cast("np.ndarray[Any, np.dtype[Any]]", value))
             if self.dtype is not None and not np.issubdtype(given.dtype, self.dtype):
                 message = f"array of dtype {given.dtype}, expected {np.dtype(self.dtype)}"
                 raise ValueError(message)

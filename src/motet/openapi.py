@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import typing_extensions
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
 from motet.definitions import EndpointDefinition
 from motet.graph import Graph, endpoint_paths
-from motet.schema import EndpointSchema, schema_of
+from motet.schema import CONFIG, EndpointSchema, schema_of, with_rules
 
 Json = dict[str, Any]
 
@@ -52,7 +53,19 @@ _KEYS: Json = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type"
 
 
 class _Schemas(GenerateJsonSchema):
-    """Pydantic's JSON schemas, with `{}` for what has none, arrays and tensors for example."""
+    """Pydantic's JSON schemas, with `{}` for what has none."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """Say that the tag has to be there, even if each of the members has a default for it."""
+        made = super().tagged_union_schema(schema)
+        tag = made.get("discriminator", {}).get("propertyName")
+        return made if tag is None else {**made, "required": [tag]}
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        """Describe bytes as what they are inside JSON: base64, or text if a model of its own says so."""
+        made = super().bytes_schema(schema)
+        encoding = made.pop("format", None)
+        return {**made, "format": encoding, "contentEncoding": encoding} if encoding != "binary" else made
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002
         """Accept anything."""
@@ -67,10 +80,13 @@ def openapi(graph: Graph) -> Json:
     definition = graph.nodes[graph.root].definition
     schemas = {endpoint.name: schema_of(endpoint, definition.cls) for endpoint in definition.endpoints.values()}
     found, components = _json_schemas(schemas)
-    for name, schema in schemas.items():
-        if schema.body == "object":  # the record of the arguments is no type that anybody else uses
-            reference = found.get((name, "validation"), {}).get("$ref", "")
-            found[name, "validation"] = components.pop(reference.rpartition("/")[2], found.get((name, "validation"), {}))
+    for key in found:
+        if key[1] == "serialization" or schemas[key[0]].body == "object":  # records that are no types which anybody else uses
+            found[key] = components.pop(found[key].get("$ref", "").rpartition("/")[2], found[key])
+    for key in found:
+        if key[1] == "serialization":
+            found[key] = found[key]["properties"]["value"]
+            found[key].pop("title", None)
     paths = endpoint_paths(graph.route, definition)
     tag = graph.name if graph.name != "default" else graph.root
     return {
@@ -117,7 +133,7 @@ def _json_schemas(schemas: dict[str, EndpointSchema]) -> tuple[dict[_Key, Json],
     for name, schema in schemas.items():
         if schema.body != "empty":
             wanted.append((name, "validation", schema.only or schema.arguments))
-        wanted.append((name, "serialization", schema.result))
+        wanted.append((name, "serialization", _result_record(name, schema)))
 
     def make(adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]]) -> tuple[dict[_Key, Json], Json]:
         found, shared = TypeAdapter[Any].json_schemas(adapters, ref_template=REFS, schema_generator=_Schemas)
@@ -134,6 +150,14 @@ def _json_schemas(schemas: dict[str, EndpointSchema]) -> tuple[dict[_Key, Json],
         return make(wanted)
     except Exception:  # noqa: BLE001
         return make([adapter for adapter in wanted if describable(adapter)])
+
+
+def _result_record(name: str, schema: EndpointSchema) -> TypeAdapter[Any]:
+    """Return an adapter of a record with the result as its only value: only records bring their configuration into a schema."""
+    make_typed_dict: Any = typing_extensions.TypedDict
+    record = make_typed_dict(f"{name}_result", {"value": with_rules(schema.returns)})
+    record.__pydantic_config__ = CONFIG
+    return TypeAdapter(record)
 
 
 def _request(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_Key, Json]) -> Json:
@@ -167,7 +191,7 @@ def _responses(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict
     if schema.returns is bytes:
         content = {"application/octet-stream": {"schema": BYTES}}
     elif endpoint.kind == "stream":
-        content = {"text/event-stream": described, "application/x-ndjson": described}
+        content = {"text/event-stream": {"schema": _events(described["schema"])}, "application/x-ndjson": described}
     else:
         content = {"application/json": described}
     if schema.returns is str:
@@ -178,6 +202,24 @@ def _responses(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict
         "422": {"description": "the arguments don't fit", "content": error},
         "default": {"description": "any other error", "content": error},
     }
+
+
+def _events(item: Json) -> Json:
+    """Describe server-sent events: before version 3.2 of OpenAPI, the schema of a stream is that of each of its events."""
+
+    def event(title: str, kind: str, data: Json) -> Json:
+        return {
+            "title": title,
+            "type": "object",
+            "required": ["data"] if kind == "message" else ["event", "data"],  # what a message is called may be left out
+            "properties": {
+                "event": {"const": kind},
+                "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            },
+        }
+
+    error = {"$ref": REFS.format(model=_ERROR_NAME)}
+    return {"oneOf": [event("item", "message", item), event("end", "end", {}), event("error", "error", error)]}
 
 
 def merged(documents: Sequence[Json], *, with_keys: bool) -> Json:

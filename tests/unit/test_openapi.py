@@ -159,10 +159,15 @@ def test_raw_bodies(document):
 
 
 def test_streams(document):
-    """Each item is described, in either form."""
-    assert {media: content["schema"] for media, content in answer_of(document, "/pages").items()} == {
-        "text/event-stream": {"$ref": "#/components/schemas/Page-Output"},
-        "application/x-ndjson": {"$ref": "#/components/schemas/Page-Output"},
+    """Each item is described, in either form; of events the good end and an error, too."""
+    content = answer_of(document, "/pages")
+    page = {"$ref": "#/components/schemas/Page-Output"}
+    assert content["application/x-ndjson"]["schema"] == page
+    events = {event["title"]: event for event in content["text/event-stream"]["schema"]["oneOf"]}
+    assert {kind: event["properties"]["data"]["contentSchema"] for kind, event in events.items()} == {
+        "item": page,
+        "end": {},
+        "error": {"$ref": "#/components/schemas/MotetError"},
     }
     assert set(answer_of(document, "/raw")) == {"application/octet-stream"}
 
@@ -171,7 +176,7 @@ def test_types_without_a_schema_are_anything(document):
     """They are described by nothing rather than wrongly, and arrays as nested lists."""
     properties = request_of(document, "/array")["application/json"]["schema"]["properties"]
     assert properties["anything"] == {"title": "Anything"}
-    assert properties["array"]["items"] == {}
+    assert properties["array"]["items"] == {"type": ["array", "number", "boolean"]}
     assert answer_of(document, "/odd")["application/json"]["schema"] == {}
 
 
