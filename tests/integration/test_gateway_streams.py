@@ -1,6 +1,7 @@
 """Streams over HTTP: media types, endings good and bad, slow readers, clients that leave, and the end of the gateway."""
 
 import asyncio
+import json
 
 import pytest
 from gateway_services import Held, Streams
@@ -54,6 +55,22 @@ async def test_media_types(client, case):
     assert answer.headers["transfer-encoding"] == "chunked"
     assert answer.complete
     assert (await client.ask(get("/healthz"))).status == 200
+
+
+async def test_items_that_are_ready_come_together(client):
+    """The first item comes by itself, those that are ready with it in few chunks, in order, and all of them before an error."""
+    await client.send(post("/notes", {"to": 300}, f"Accept: {LINES}"))
+    assert (await client.head())[0] == 200
+    chunks = []
+    while chunk := await client.chunk():
+        chunks.append(chunk)
+    assert chunks[0].count(b"\n") == 1
+    assert len(chunks) < 300 / 8
+    assert [json.loads(line)["page"] for line in b"".join(chunks).splitlines()] == list(range(300))
+    answer = await client.ask(post("/broken", {"after": 100}, f"Accept: {LINES}"))
+    *items, error = map(json.loads, answer.body.splitlines())
+    assert items == list(range(100))
+    assert error["error"]["message"] == "out of paper"
 
 
 @pytest.mark.parametrize("case", MEDIA)

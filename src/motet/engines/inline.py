@@ -255,8 +255,8 @@ class _InlineReply:
     def begin(self, content_type: str | None) -> None:
         self._exchange.on_begin(content_type)
 
-    def item(self, payload: Payload) -> None:
-        self._exchange.on_item(payload)
+    def item(self, payload: Payload, items: int = 1) -> None:
+        self._exchange.on_item(payload, items)
 
     def end(self) -> None:
         self._link.forget(self._exchange)

@@ -149,7 +149,8 @@ class HttpExchange(Exchange, kw_only=True):
         close: whether the connection closes after it.
         lines: complete header lines that it has besides those that every answer has.
         old: whether the client speaks HTTP/1.0.
-        begun: whether a part of the answer is out.
+        begun: whether a stream has begun.
+        head: of a stream, until it is out.
         chunked: whether a stream goes out in chunks.
         media: type of a stream.
         owed: items of it that the client has and the replica hasn't heard of.
@@ -160,6 +161,7 @@ class HttpExchange(Exchange, kw_only=True):
     lines: bytes
     old: bool
     begun: bool = False
+    head: bytes = b""
     chunked: bool = False
     media: str | None = None
     owed: int = 0
@@ -199,19 +201,19 @@ class HttpExchange(Exchange, kw_only=True):
     # -- streams ---------------------------------------------------------------------------------------------------
 
     def on_begin(self, content_type: str | None) -> None:
-        """Write the head of a stream: in chunks, or up to the end of the connection for HTTP/1.0."""
+        """Make the head of a stream: in chunks, or up to the end of the connection for HTTP/1.0. An item or the end comes at once."""
         self.begun = True
         self.media = content_type
         self.chunked = not self.old
         self.close = self.close or self.old
         line = self.connection.last_lines(self)
         framing = b"transfer-encoding: chunked\r\n" + line if self.chunked else line
-        self.connection.write(answers.stream_head(content_type, self.request_id, framing))
+        self.head = answers.stream_head(content_type, self.request_id, framing)
 
-    def on_item(self, payload: Payload) -> None:
-        """Write an item, and let the producer go on unless the client is slow."""
+    def on_item(self, payload: Payload, items: int) -> None:
+        """Write what has come, and let the producer go on unless the client is slow."""
         self._piece(payload.whole())
-        self.owed += 1
+        self.owed += items
         if self.owed >= WINDOW // 2 and self.connection.writable:
             self.resume()
 
@@ -229,20 +231,22 @@ class HttpExchange(Exchange, kw_only=True):
 
     def _piece(self, data: bytes | bytearray | memoryview) -> None:
         write = self.connection.write
-        if not self.chunked:
-            write(data)
-        elif not data:  # a chunk of nothing would be the end
-            return
+        head, self.head = self.head, b""
+        if self.chunked and not data:  # a chunk of nothing would be the end
+            write(head)
         elif len(data) <= SMALL:
-            write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        else:
-            write(b"%x\r\n" % len(data))
+            write(b"".join((head, b"%x\r\n" % len(data), data, b"\r\n") if self.chunked else (head, data)))
+        elif self.chunked:
+            write(b"%b%x\r\n" % (head, len(data)))
             write(data)
             write(b"\r\n")
+        else:
+            write(head)
+            write(data)
 
     def _finish_stream(self) -> None:
-        if self.chunked:
-            self.connection.write(answers.LAST_CHUNK)
+        if end := self.head + (answers.LAST_CHUNK if self.chunked else b""):
+            self.connection.write(end)
         self.connection.finished(self)
 
     # -- errors ----------------------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ class HttpExchange(Exchange, kw_only=True):
     def on_failure(self, failure: Failure) -> None:
         """Write the error: as an answer of its own, or into the stream that has begun."""
         connection = self.connection
-        if not self.begun:
+        if not self.begun or self.head:
             line = connection.last_lines(self)
             connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more={}, bodiless=False))
             connection.finished(self)

@@ -210,7 +210,7 @@ class _StreamExchange(_Outgoing, kw_only=True):
             taken, self.taken = self.taken, 0
             post(self.caller.loop, self.caller.router.credit, self, taken)
 
-    def on_item(self, payload: Payload) -> None:
+    def on_item(self, payload: Payload, items: int) -> None:  # noqa: ARG002  # it is one
         self.begun = True
         if (stream := self.pending()) is not None:
             stream.at_home(stream.push, payload)

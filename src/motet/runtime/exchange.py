@@ -32,8 +32,8 @@ class Reply(Protocol):
     def begin(self, content_type: str | None) -> None:
         """Announce a stream's items."""
 
-    def item(self, payload: Payload) -> None:
-        """Send one item of a stream."""
+    def item(self, payload: Payload, items: int = 1) -> None:
+        """Send one item of a stream; over HTTP also several of them, one behind the other."""
 
     def end(self) -> None:
         """End a stream well."""
@@ -194,8 +194,8 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     def on_begin(self, content_type: str | None) -> None:
         """Note that a stream has begun."""
 
-    def on_item(self, payload: Payload) -> None:
-        """Take one item of a stream."""
+    def on_item(self, payload: Payload, items: int) -> None:
+        """Take one item of a stream; over HTTP also several of them, one behind the other."""
         raise NotImplementedError
 
     def on_end(self) -> None:

@@ -16,6 +16,7 @@ from motet.definitions import EndpointDefinition
 from motet.errors import CallCancelled, InvalidInput, MotetError
 from motet.runtime import formats
 from motet.runtime.exchange import Format, Request
+from motet.runtime.outbox import Outbox, ThreadOutbox
 from motet.runtime.threads import WorkerThreads
 from motet.schema import EndpointSchema
 from motet.wire import failure
@@ -162,32 +163,29 @@ class Runner:
         scope = self._scope(request)
         enter_scope(scope)
         source: Any = None
-        begun = False
+        outbox: Outbox | None = None
         try:
             media = self._media(request)
             kwargs = formats.arguments(self.schema, request, where=self.where)
+            encode = formats.item_encoder(self.schema, media, where=self.where)
+            outbox = Outbox(request, media, self._loop)
             source = self._function(self._instance, **kwargs)
             async for value in source:
-                item = formats.stream_item(self.schema, media, value, where=self.where)
+                item = encode(value)
                 while request.credit <= 0:
                     await self._credit(request)
-                if not begun:
-                    begun = True
-                    request.reply.begin(media)
                 request.credit -= 1
-                request.reply.item(item)
-            if not begun:
-                request.reply.begin(media)
-            request.reply.end()
+                outbox.put(item)
+            outbox.end()
         except asyncio.CancelledError as error:
             scope.failed = True
             if not request.cancelled:
-                self.fail(request, as_cancelled(error, self.where))
+                self._fail_stream(request, outbox, as_cancelled(error, self.where))
         except NO_CALLS_OWN:
             raise
         except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
-            self.fail(request, error)
+            self._fail_stream(request, outbox, error)
         finally:
             if source is not None:
                 await _close_quietly(source, self.where)
@@ -215,30 +213,29 @@ class Runner:
         enter_scope(scope)
         post = self._loop.call_soon_threadsafe
         source: Any = None
+        outbox: ThreadOutbox | None = None
         sent = 0
         try:
             media = self._media(request)
             kwargs = formats.arguments(self.schema, request, where=self.where)
+            encode = formats.item_encoder(self.schema, media, where=self.where)
+            outbox = ThreadOutbox(Outbox(request, media, self._loop), self._loop)
             source = self._function(self._instance, **kwargs)
             for value in source:
-                item = formats.stream_item(self.schema, media, value, where=self.where)
+                item = encode(value)
                 while request.credit <= sent and not request.cancelled:
                     wake.wait()
                     wake.clear()
                 if request.cancelled:
                     break
-                if sent == 0:
-                    post(request.reply.begin, media)
                 # The credit is only ever raised, by the loop; what was sent is counted here, so neither needs a lock.
                 sent += 1
-                post(_send_item, request, item)
+                outbox.put(item)
             else:
-                if sent == 0:
-                    post(request.reply.begin, media)
-                post(_send_end, request)
+                post(outbox.end)
         except BaseException as error:  # noqa: BLE001  # it belongs to the caller
             scope.failed = True
-            post(self.fail, request, error)
+            post(self._fail_stream, request, outbox, error)
         finally:
             if source is not None:
                 try:
@@ -247,6 +244,11 @@ class Runner:
                     log.exception("%s raised while it was closed", self.where)
             close_scope(scope)
             post(done)
+
+    def _fail_stream(self, request: Request, outbox: Outbox | ThreadOutbox | None, error: BaseException) -> None:
+        if outbox is not None:
+            outbox.flush()
+        self.fail(request, error)
 
     # -- errors ----------------------------------------------------------------------------------------------------
 
@@ -286,16 +288,6 @@ def as_cancelled(error: BaseException, where: str) -> CallCancelled:
     wrapped = CallCancelled("something that the endpoint awaited was cancelled", where=where)
     wrapped.__cause__ = error
     return wrapped
-
-
-def _send_item(request: Request, item: Any) -> None:
-    if not request.cancelled:
-        request.reply.item(item)
-
-
-def _send_end(request: Request) -> None:
-    if not request.cancelled:
-        request.reply.end()
 
 
 async def _close_quietly(source: Any, where: str) -> None:

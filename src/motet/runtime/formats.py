@@ -6,6 +6,7 @@ Validators and serializers are used without pydantic's `TypeAdapter` around them
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -196,17 +197,16 @@ def stream_type(schema: EndpointSchema, accept: str | None, *, where: str) -> st
     return EVENTS
 
 
-def stream_item(schema: EndpointSchema, media: str | None, value: object, *, where: str) -> Payload:
-    """Encode one item of a stream; `media` is None between services."""
-    item = checked(schema, value, where=where)
+def item_encoder(schema: EndpointSchema, media: str | None, *, where: str) -> Callable[[object], Payload | bytes]:
+    """Return what checks and encodes the items of a stream: as bytes of its media type, or as values between services."""
     if media is None:
-        return codec.encode(item)
+        return lambda value: codec.encode(checked(schema, value, where=where))
     if media == BYTES:
-        return Payload(bytes(item))
+        return lambda value: bytes(checked(schema, value, where=where))
     if media == TEXT:
-        return Payload(str(item).encode())
-    text = to_json(schema, item, where=where)
-    return Payload(b"data: " + text + b"\n\n" if media == EVENTS else text + b"\n")
+        return lambda value: str(checked(schema, value, where=where)).encode()
+    before, after = (b"data: ", b"\n\n") if media == EVENTS else (b"", b"\n")
+    return lambda value: b"%b%b%b" % (before, to_json(schema, checked(schema, value, where=where), where=where), after)
 
 
 def _require(accept: str | None, *media: str, where: str) -> None:

@@ -64,10 +64,11 @@ class CallMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class AnswerMeta(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What an answer carries besides its value; left out where there is nothing to say."""
+    """What an answer carries besides its value; left out where there is nothing to say. `items` is how many are in it."""
 
     content_type: str | None = None
     parts: tuple[int | Place, ...] | None = None
+    items: int = 1
 
 
 encode_meta = msgspec.msgpack.Encoder().encode

@@ -178,7 +178,7 @@ class SocketLink(asyncio.Protocol):
                 self._router.lost(exchange, self.replica)
                 return
         if kind == _ITEM:
-            exchange.on_item(payload)
+            exchange.on_item(payload, described.items)
             return
         del self._exchanges[exchange.id]
         if kind == _RESULT:

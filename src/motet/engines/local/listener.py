@@ -180,19 +180,20 @@ class CallerConnection(asyncio.Protocol):
         """Forget a request that has been answered."""
         self._requests.pop(number, None)
 
-    def write(self, frame: bytes | list[bytes | bytearray | memoryview]) -> None:
-        """Send a frame, unless the caller has gone; at once if the caller waits for nothing else."""
-        self._writer.write(frame, last=not self._requests)
+    def write(self, frame: bytes | list[bytes | bytearray | memoryview], *, now: bool = False) -> None:
+        """Send a frame, unless the caller has gone; at once if it is to be so, or if the caller waits for nothing else."""
+        self._writer.write(frame, last=now or not self._requests)
 
 
 class FrameReply:
     """Answers one request over its connection."""
 
-    __slots__ = ("_connection", "_number")
+    __slots__ = ("_connection", "_number", "_sent")
 
     def __init__(self, connection: CallerConnection, number: int) -> None:
         self._connection = connection
         self._number = number
+        self._sent = False  # whether an item is out
 
     def result(self, payload: Payload, content_type: str | None) -> None:
         """Answer a unary request."""
@@ -202,23 +203,24 @@ class FrameReply:
         except MotetError as error:
             self.failure(failure.record(error, endpoint="", replica=""))
 
-    def _send(self, kind: int, payload: Payload, content_type: str | None = None) -> None:
+    def _send(self, kind: int, payload: Payload, content_type: str | None = None, *, items: int = 1, now: bool = False) -> None:
         connection = self._connection
         if not payload.buffers:
-            meta = encode_meta(AnswerMeta(content_type)) if content_type is not None else b""
-            connection.write(pack(kind, self._number, meta, payload))
+            meta = encode_meta(AnswerMeta(content_type, None, items)) if content_type is not None or items != 1 else b""
+            connection.write(pack(kind, self._number, meta, payload), now=now)
             return
         payload = connection.sharing.prepare(payload)
-        connection.write(pack(kind, self._number, encode_meta(AnswerMeta(content_type, parts_of(payload))), payload))
+        connection.write(pack(kind, self._number, encode_meta(AnswerMeta(content_type, parts_of(payload), items)), payload), now=now)
         connection.sharing.keep(payload)
 
     def begin(self, content_type: str | None) -> None:
         """Announce a stream's items."""
         self._connection.write(pack(FrameKind.BEGIN, self._number, encode_meta(AnswerMeta(content_type))))
 
-    def item(self, payload: Payload) -> None:
-        """Send one item of a stream."""
-        self._send(_ITEM, payload)
+    def item(self, payload: Payload, items: int = 1) -> None:
+        """Send one item of a stream, or several in one payload."""
+        self._send(_ITEM, payload, items=items, now=not self._sent)  # the first is waited for most
+        self._sent = True
 
     def end(self) -> None:
         """End a stream well."""
