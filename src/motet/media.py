@@ -96,7 +96,7 @@ def _unquoted(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
 
 
-def choose(accept: str | None, offers: Sequence[str]) -> str | None:
+def choose(accept: str | None, offers: tuple[str, ...]) -> str | None:
     """Return the offer that a client likes best, or None if it accepts none of them.
 
     Among those that it likes equally, one that it names comes before one that only a wildcard covers; then the first offer.
@@ -107,7 +107,11 @@ def choose(accept: str | None, offers: Sequence[str]) -> str | None:
     """
     if accept is None or accept == "*/*":
         return offers[0]
-    if not (wanted := ranges(accept)):
+    return _remembered_choice(accept, offers) if len(accept) <= REMEMBERED else _choice(accept, offers)
+
+
+def _choice(accept: str, offers: tuple[str, ...]) -> str | None:
+    if not (wanted := [each for each in ranges(accept) if "/" in each.name]):
         return offers[0]
     best, best_rank = None, (0.0, 0)
     for offer in offers:
@@ -115,6 +119,9 @@ def choose(accept: str | None, offers: Sequence[str]) -> str | None:
         if quality > 0 and (quality, specificity) > best_rank:
             best, best_rank = offer, (quality, specificity)
     return best
+
+
+_remembered_choice = functools.lru_cache(maxsize=512)(_choice)
 
 
 def _liked(offer: str, wanted: Sequence[Range]) -> tuple[float, int]:

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from motet.arrays import rule_for
+from motet.arrays import ArrayRule, rule_for
 from motet.definitions import EndpointDefinition
 from motet.errors import InvalidInput
+from motet.media import ALL_LINES, ALL_MSGPACK, BYTES, EVENTS, JSON, NPY, TEXT
 
 CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 ITERATORS: tuple[object, ...] = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
@@ -111,6 +112,8 @@ class EndpointSchema:
         only: validates the body itself, if `body` is "model".
         result: validates and writes the value, or one item of a stream.
         raw: the type of the only parameter if that is `bytes` or `str`, which bodies that aren't JSON fill.
+        array: whether the only parameter is an array or a tensor.
+        offers: media types that a value, or a stream of them, can have over HTTP; the favourite first.
         plain: the types of the parameters if all are scalars and positional: exact instances of them need no validation.
         plain_result: that of the result, in the same way.
     """
@@ -123,6 +126,8 @@ class EndpointSchema:
     result: TypeAdapter[Any]
     returns: Any
     raw: type[bytes | str] | None
+    array: bool
+    offers: tuple[str, ...]
     plain: tuple[type, ...] | None = None
     plain_result: type | None = None
 
@@ -179,9 +184,26 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
         result=adapter(returns),
         returns=returns,
         raw=raw,
+        array=single is not None and _is_array(single),
+        offers=_offers(endpoint, returns),
         plain=tuple(annotations.values()) if plain else None,
         plain_result=returns if returns in PLAIN else None,
     )
+
+
+def _offers(endpoint: EndpointDefinition, returns: Any) -> tuple[str, ...]:
+    """Return the media types of results, the favourite first."""
+    text = (TEXT,) if returns is str else ()
+    if returns is bytes:
+        return (BYTES, *ALL_MSGPACK)
+    if endpoint.kind == "stream":
+        return (EVENTS, *ALL_LINES, *text, *ALL_MSGPACK)
+    return (JSON, *text, *ALL_MSGPACK, *((NPY,) if _is_array(returns) else ()))
+
+
+def _is_array(annotation: Any) -> bool:
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return isinstance(rule_for(bare), ArrayRule)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,11 +6,17 @@ A new engine adds its name to `ENGINES`; no test names an engine.
 import contextlib
 import importlib.util
 import itertools
+import socket
 
+import httpx
 import pytest
 
 import motet
-from motet.testing import Gate
+from motet.engines.inline import InlineEngine
+from motet.gateway.routes import app_routes
+from motet.gateway.server import Gateway
+from motet.graph import compile_graph
+from motet.testing import PATIENCE, Gate
 
 ENGINES = ["inline", *(["local"] if importlib.util.find_spec("motet.engines.local.engine") else [])]
 
@@ -50,6 +56,40 @@ async def start(engine):
 async def start_shared(engine):
     """Start an app that all tests of the module use."""
     async with _starter(engine) as start:
+        yield start
+
+
+@contextlib.asynccontextmanager
+async def _inline_gateway(app):
+    """Serve an app as `motet serve --engine inline` does."""
+    engine = InlineEngine()
+    await engine.start()
+    graph = compile_graph(app)
+    spec = await engine.deploy(graph)
+    gateway = Gateway(engine.caller.router)
+    gateway.set_apps([app_routes(graph, {graph.root: spec.address})])
+    sock = socket.create_server(("127.0.0.1", 0))
+    await gateway.serve(sock)
+    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    await gateway.close()
+    await engine.stop()
+
+
+@contextlib.asynccontextmanager
+async def _local_gateway(app):
+    async with motet.run(app, engine="local", name="http", route="/", port=0):
+        yield next(server.url for server in await motet.status() if server.url)
+
+
+@pytest.fixture(scope="module")
+async def over_http(engine):
+    """Start an app that all tests of the module use, and return a client of its HTTP server."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(app):
+            url = await stack.enter_async_context({"inline": _inline_gateway, "local": _local_gateway}[engine](app))
+            return await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=PATIENCE))
+
         yield start
 
 

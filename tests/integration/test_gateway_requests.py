@@ -104,7 +104,10 @@ async def test_invalid_input_says_where_and_what(client):
 async def test_unacceptable(client):
     """A client that accepts nothing that there is gets 406 and hears what there is."""
     answer = await client.post("/add", json={"a": 1}, headers={"accept": "image/png"})
-    assert (answer.status_code, answer.json()["error"]["instead"]) == (406, "accept: application/json")
+    assert (answer.status_code, answer.json()["error"]["instead"]) == (
+        406,
+        "accept: application/json, application/msgpack, application/x-msgpack, application/vnd.msgpack",
+    )
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (2.5, "3"), (7, "7")])

@@ -62,6 +62,11 @@ def error_json(fields: Mapping[str, Any], request_id: str) -> bytes:
         return json.dumps(body, default=str).encode()
 
 
+def error_msgpack(fields: Mapping[str, Any], request_id: str) -> bytes:
+    """Return what a client reads of an error in a stream of msgpack values."""
+    return msgspec.msgpack.encode(msgspec.json.decode(error_json(fields, request_id)))  # by way of JSON, which can say all of it
+
+
 def error(status: int, fields: Mapping[str, Any], request_id: str, connection: bytes, *, more: Mapping[str, str], bodiless: bool) -> bytes:
     """Return a whole answer that tells of an error.
 

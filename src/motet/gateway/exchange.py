@@ -11,8 +11,8 @@ from typing import Protocol
 from motet.errors import MotetError
 from motet.gateway import answers
 from motet.gateway.state import GatewayState
+from motet.media import ALL_LINES, ALL_MSGPACK, EVENTS
 from motet.runtime.exchange import WINDOW, Exchange
-from motet.runtime.formats import EVENTS, LINES
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
 
@@ -261,8 +261,11 @@ class HttpExchange(Exchange, kw_only=True):
         elif self.media == EVENTS:
             self._piece(b"event: error\ndata: %b\n\n" % answers.error_json(failure.fields, self.request_id))
             self._finish_stream()
-        elif self.media == LINES:
+        elif self.media in ALL_LINES:
             self._piece(answers.error_json(failure.fields, self.request_id) + b"\n")
+            self._finish_stream()
+        elif self.media in ALL_MSGPACK:
+            self._piece(answers.error_msgpack(failure.fields, self.request_id))
             self._finish_stream()
         else:
             connection.cut(reset=not self.chunked)

@@ -154,7 +154,7 @@ class Runner:
     # -- streams ---------------------------------------------------------------------------------------------------
 
     def _media(self, request: Request) -> str | None:
-        return None if request.format is Format.CODEC else formats.stream_type(self.schema, request.accept, where=self.where)
+        return None if request.format is Format.CODEC else formats.chosen(self.schema, request.accept, where=self.where)
 
     def _stream_in_loop(self, request: Request, done: Callable[[], None]) -> None:
         request.abort = self._start_task(self._stream(request, done), done)

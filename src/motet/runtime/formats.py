@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from motet.errors import InvalidInput, InvalidOutput, MalformedRequest, NotAcceptable, UnsupportedMediaType
+from motet.media import ALL_LINES, ALL_MSGPACK, BYTES, EVENTS, JSON, MSGPACK, NPY, TEXT, choose, media_type
+from motet.runtime.binary import pack, read_npy, unpack, write_npy
 from motet.runtime.exchange import Format, Request
 from motet.schema import EndpointSchema, invalid_input, shown
 from motet.wire import codec
-from motet.wire.payload import Payload
+from motet.wire.payload import Buffer, Payload
 
-JSON = "application/json"
-BYTES = "application/octet-stream"
-TEXT = "text/plain; charset=utf-8"
-EVENTS = "text/event-stream"
-LINES = "application/x-ndjson"
+_TEXT_TYPE = TEXT.partition(";")[0]
 _CHARSETS = (  # those of the web
     *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii", "koi8-r", "koi8-u", "cp866", "cp874"),
     *(f"iso8859-{part}" for part in range(1, 17)),
@@ -44,7 +42,7 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
 
     Raises:
         InvalidInput: they don't fit the annotations.
-        MalformedRequest: the body isn't JSON.
+        MalformedRequest: the body isn't what its type says.
         UnsupportedMediaType: the body is of a type that the endpoint can't read.
     """
     if request.format is Format.HTTP:
@@ -76,18 +74,18 @@ def _call_arguments(schema: EndpointSchema, request: Request, where: str) -> dic
 
 
 def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dict[str, Any]:
-    body = request.body.head
-    media = (request.content_type or "").partition(";")[0].strip().lower()
-    if schema.raw is bytes and media in ("", BYTES):
+    return http_arguments(schema, request.body.head, request.content_type, where=where)
+
+
+def http_arguments(schema: EndpointSchema, body: Buffer, content_type: str | None, *, where: str) -> dict[str, Any]:
+    """Return the validated arguments of a whole HTTP body; see `arguments`."""
+    media = JSON if content_type is None or content_type == JSON else media_type(content_type)[0]
+    if schema.raw is bytes and (content_type is None or media == BYTES):
         return {schema.names[0]: bytes(body)}
-    if schema.raw is str and media == "text/plain":
-        return {schema.names[0]: _text(body, request.content_type or "")}
-    if media not in ("", JSON) and not media.endswith("+json"):
-        if schema.raw is None or media.startswith(("multipart/", "application/x-www-form")):
-            readable = JSON
-        else:
-            readable = f"{JSON} or {'text/plain' if schema.raw is str else BYTES}"
-        raise UnsupportedMediaType("the body's type can't be read", where=where, found=media, instead=f"content-type: {readable}")
+    if media != JSON and not media.endswith("+json"):
+        if schema.raw is str and media == _TEXT_TYPE:
+            return {schema.names[0]: _text(body, content_type or "")}
+        return _binary_arguments(schema, body, media, where)
     try:
         if schema.only is not None:
             return {schema.names[0]: schema.only.validator.validate_json(bytes(body) if isinstance(body, memoryview) else body)}
@@ -104,6 +102,31 @@ def _http_arguments(schema: EndpointSchema, request: Request, where: str) -> dic
     return validated
 
 
+def _binary_arguments(schema: EndpointSchema, body: Buffer, media: str, where: str) -> dict[str, Any]:
+    """Return the validated arguments of a body in msgpack or NumPy's format."""
+    given: Any
+    if media in ALL_MSGPACK:
+        given = unpack(body, where=where) if len(body) or schema.body != "empty" else {}
+    elif media == NPY and schema.array:
+        given = {schema.names[0]: read_npy(body, where=where)}
+    else:
+        readable = ", ".join(readable_types(schema))
+        raise UnsupportedMediaType("the body's type can't be read", where=where, found=media, accept=readable, instead=readable)
+    try:
+        if schema.only is not None:
+            return {schema.names[0]: schema.only.validator.validate_python(given)}
+        validated: dict[str, Any] = schema.arguments.validator.validate_python(given)
+    except ValidationError as error:
+        raise invalid_input(error, where=where) from None
+    return validated
+
+
+def readable_types(schema: EndpointSchema) -> list[str]:
+    """Return the content types of bodies that an endpoint reads."""
+    raw = {None: [], str: [_TEXT_TYPE], bytes: [BYTES]}[schema.raw]
+    return [JSON, *raw, MSGPACK, *([NPY] if schema.array else [])]
+
+
 def _body_hint(schema: EndpointSchema) -> str:
     if schema.body == "model":
         return "a JSON object"
@@ -111,7 +134,7 @@ def _body_hint(schema: EndpointSchema) -> str:
 
 
 def _text(body: Any, content_type: str) -> str:
-    charset = content_type.partition("charset=")[2].partition(";")[0].strip().strip('"') or "utf-8"
+    charset = media_type(content_type)[1].get("charset", "utf-8")
     try:
         if codecs.lookup(charset).name not in _CHARSETS:  # some others take quadratic time, or mean something else than text
             raise LookupError("it isn't a character set of the web")  # noqa: TRY301
@@ -151,14 +174,35 @@ def answer(schema: EndpointSchema, request: Request, value: object, *, where: st
     value = checked(schema, value, where=where)
     if request.format is Format.CODEC:
         return Answer(codec.encode(value))
-    accept = request.accept
-    if isinstance(value, bytes) and schema.returns is bytes:
-        _require(accept, BYTES, "application/*", where=where)
-        return Answer(Payload(value), BYTES)
-    if isinstance(value, str) and schema.returns is str and accept is not None and "text/plain" in accept and JSON not in accept:
-        return Answer(Payload(value.encode()), TEXT)
-    _require(accept, JSON, "application/*", where=where)
-    return Answer(Payload(to_json(schema, value, where=where)), JSON)
+    media = chosen(schema, request.accept, where=where)
+    if media == JSON:
+        return Answer(Payload(to_json(schema, value, where=where)), JSON)
+    if media == NPY:
+        return Answer(write_npy(value, where=where), NPY)
+    return Answer(Payload(_written(schema, media, value, where)), media)
+
+
+def chosen(schema: EndpointSchema, accept: str | None, *, where: str) -> str:
+    """Return the media type of a value or stream: of those that it can have the one that the client likes best.
+
+    Raises:
+        NotAcceptable: the client accepts none of them.
+    """
+    if (media := choose(accept, schema.offers)) is None:
+        offers = ", ".join(schema.offers)
+        raise NotAcceptable(
+            "the client accepts none of the types of this answer", where=where, found=f"accept: {accept}", instead=f"accept: {offers}"
+        )
+    return media
+
+
+def _written(schema: EndpointSchema, media: str, value: object, where: str) -> bytes:
+    """Write a value, or an item of a stream, in one of the types that have no frame around it."""
+    if media == BYTES:
+        return bytes(cast("bytes", value))
+    if media == TEXT:
+        return str(value).encode()
+    return pack(schema, value, where=where)
 
 
 def to_json(schema: EndpointSchema, value: object, *, where: str) -> bytes:
@@ -177,43 +221,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(message)
 
 
-def stream_type(schema: EndpointSchema, accept: str | None, *, where: str) -> str:
-    """Return the media type of a stream: raw bytes or text where the items are that, else events or lines as the client accepts.
-
-    Raises:
-        NotAcceptable: the client accepts none of them.
-    """
-    accept = (accept or "*/*").lower()
-    if schema.returns is bytes:
-        _require(accept, BYTES, "application/*", where=where)
-        return BYTES
-    if EVENTS in accept:
-        return EVENTS
-    if LINES in accept or "application/jsonl" in accept:
-        return LINES
-    if schema.returns is str and "text/plain" in accept:
-        return TEXT
-    _require(accept, EVENTS, "text/*", where=where)
-    return EVENTS
-
-
 def item_encoder(schema: EndpointSchema, media: str | None, *, where: str) -> Callable[[object], Payload | bytes]:
     """Return what checks and encodes the items of a stream: as bytes of its media type, or as values between services."""
     if media is None:
         return lambda value: codec.encode(checked(schema, value, where=where))
-    if media == BYTES:
-        return lambda value: bytes(checked(schema, value, where=where))
-    if media == TEXT:
-        return lambda value: str(checked(schema, value, where=where)).encode()
+    if media != EVENTS and media not in ALL_LINES:
+        return lambda value: _written(schema, media, checked(schema, value, where=where), where)
     before, after = (b"data: ", b"\n\n") if media == EVENTS else (b"", b"\n")
     return lambda value: b"%b%b%b" % (before, to_json(schema, checked(schema, value, where=where), where=where), after)
-
-
-def _require(accept: str | None, *media: str, where: str) -> None:
-    if accept is not None and "*/*" not in accept and not any(m in accept.lower() for m in media):
-        raise NotAcceptable(
-            "the endpoint can't answer in a type that the client accepts",
-            where=where,
-            found=f"accept: {accept}",
-            instead=f"accept: {media[0]}",
-        )
