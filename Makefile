@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test fuzz lint types format bench constraints clean distclean
+.PHONY: help setup demo test fuzz lint types format bench bench-peers constraints clean distclean
 
 # The first Python on PATH that is new enough; `make setup PYTHON=/path/to/python3.12` says another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -51,7 +51,7 @@ $(VENV)/.ready-dev: $(SOURCES)
 COMMA := ,
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready-core ## create .venv with motet in it
 	@echo "Ready. Next: $(BIN)/motet --help, or make demo"
@@ -80,8 +80,11 @@ format: $(VENV)/.ready-dev ## format, and fix what can be fixed safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready-dev ## measure (wrk has to be installed)
+bench: $(VENV)/.ready-dev ## measure (needs wrk; ARGS="--only hop" for a part)
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-peers: $(VENV)/.ready-dev ## measure beside other frameworks, which it installs into .bench (1.1 GB)
+	$(BIN)/python bench/run.py --peers $(ARGS)
 
 constraints: $(VENV)/.ready-dev ## write constraints.txt from the environment
 	@$(BIN)/python -m pip check
@@ -90,8 +93,8 @@ constraints: $(VENV)/.ready-dev ## write constraints.txt from the environment
 	@mv $(VENV)/constraints.new constraints.txt
 
 clean: ## remove caches and build results
-	rm -rf dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis bench/out
+	rm -rf dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests typing_tests examples bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-distclean: clean ## the same, and remove .venv
-	rm -rf $(VENV)
+distclean: clean ## the same, and remove .venv and .bench
+	rm -rf $(VENV) .bench

@@ -56,6 +56,21 @@ class Callee(motet.Service):
             yield i
 
     @motet.endpoint
+    async def lines(self, items: int) -> AsyncIterator[bytes]:
+        """Count in bytes, which go to HTTP clients as they are."""
+        for i in range(items):
+            yield b"%d\n" % i
+
+    @motet.endpoint
+    async def ticks(self, items: int, interval: float) -> AsyncIterator[float]:
+        """Send an item every `interval` seconds: the time when it was due."""
+        due = time.monotonic()
+        for _ in range(items):
+            due += interval
+            await asyncio.sleep(due - time.monotonic())
+            yield due
+
+    @motet.endpoint
     def count_in_thread(self, items: int) -> Iterator[int]:
         """Count."""
         yield from range(items)
@@ -113,6 +128,27 @@ class Front(motet.Service):
         assert got == items
         return items / (time.perf_counter() - begun)
 
+    @motet.endpoint
+    async def first_item(self, calls: int) -> float:
+        """Return the median time from a call to the first item of its stream."""
+        times: list[float] = []
+        for _ in range(calls):
+            begun = time.perf_counter()
+            arrivals = [time.perf_counter() async for _ in self.callee.count(3)]
+            times.append(arrivals[0] - begun)
+        return sorted(times)[calls // 2]
+
+    @motet.endpoint
+    async def lateness(self, streams: int, items: int, interval: float) -> list[float]:
+        """Return how many seconds after they were due the items of many streams came."""
+        late: list[float] = []
+
+        async def client() -> None:
+            late.extend([time.monotonic() - due async for due in self.callee.ticks(items, interval)])
+
+        await asyncio.gather(*(client() for _ in range(streams)))
+        return late
+
 
 BATCH, FIXED, EACH = 32, 0.005, 0.0001  # items, s, s
 
@@ -128,6 +164,8 @@ class Model(motet.Service):
 
 
 echo = Echo.bind()
+echo_wide = Echo.bind().options(queue=5000)  # more connections than the usual queue has places
+echo_twice = Echo.bind().options(replicas=2)
 counting = Callee.bind()
 front = Front.bind(Callee.bind())
 model = Model.bind()

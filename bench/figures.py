@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,11 @@ class Goal:
         values = figure.ratios if self.of == "ratio" else figure.values
         met = sum(value >= self.bound if self.side == "at least" else value <= self.bound for value in values)
         return "met" if met == len(values) else "missed" if met == 0 else f"met in {met} of {len(values)} rounds"
+
+    def reached(self, figure: Figure) -> float:
+        """Return how much of the goal the median is: 1 just meets it, 2 is twice as good."""
+        middle = statistics.median(figure.ratios if self.of == "ratio" else figure.values)
+        return middle / self.bound if self.side == "at least" else self.bound / middle
 
     def __str__(self) -> str:
         sign = "≥" if self.side == "at least" else "≤"
@@ -89,6 +94,45 @@ class Table:
             if has_goals:
                 row.append("" if figure.goal is None else f"{figure.goal}: {figure.goal.verdict(figure)}")
             rows.append(tuple(row))
+        return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """What something costs at several sizes.
+
+    Attributes:
+        what: is measured.
+        unit: of the values.
+        points: the values at each size, one a round.
+    """
+
+    what: str
+    unit: str
+    points: Mapping[int, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """Curves over the same sizes.
+
+    Attributes:
+        name: of the measurement.
+        across: what there is more and more of.
+        curves: the columns.
+    """
+
+    name: str
+    across: str
+    curves: Sequence[Curve]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the heading, one row for each size, and how much the last is of the first, as text."""
+        sizes = list(self.curves[0].points)
+        rows = [(self.across, *(f"{curve.what}, {curve.unit}" for curve in self.curves))]
+        rows += [(f"{size:,}", *(spread(curve.points[size]) for curve in self.curves)) for size in sizes]
+        ends = [[statistics.median(curve.points[size]) for size in (sizes[0], sizes[-1])] for curve in self.curves]
+        rows.append((f"{sizes[-1]:,} against {sizes[0]:,}", *(f"{number(last / first)} x" if first else "" for first, last in ends)))
         return rows
 
 

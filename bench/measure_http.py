@@ -1,85 +1,124 @@
-"""HTTP: a model of five fields echoed through the gateway and one replica, by wrk, beside a bare echo."""
+"""HTTP: a model of five fields echoed through the gateway and a replica, by wrk, beside a bare echo."""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
+import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import wrk
 from figures import Effort, Figure, Goal, Table
-from processes import first_answer, free_port, motet_serve, raw_http, server
+from processes import first_answer, free_port, motet_serve, pin, raw_http, served, server
+from wrk import BODY, Load
 
-BODY = json.dumps({"name": "a red bicycle", "count": 3, "price": 129.5, "tags": ["used", "fast"], "active": True}).encode()
-WIDTHS = (1, 32)  # connections
-SCALE = {"us": 1, "ms": 1e3, "s": 1e6}  # µs
-
-
-class Load(NamedTuple):
-    """What wrk saw: requests a second, and latencies in µs."""
-
-    rate: float
-    p50: float
-    p99: float
+MANY = 32  # connections
 
 
-def missing() -> str | None:
-    """Return why this can't be measured here, or None."""
-    if shutil.which("wrk") is None:
-        return "wrk isn't installed (on Debian and Ubuntu: apt-get install wrk)"
-    return None
+class Place(NamedTuple):
+    """Where processes run: as the scheduler likes, or each on a core."""
+
+    title: str
+    wrk: Sequence[int]
+    gateway: Sequence[int]
+    replica: Sequence[int]
 
 
-def measure(effort: Effort) -> Table:
-    """Measure in rounds, each of which has both servers under both loads."""
-    rounds, seconds = effort.pick(7, 3), effort.pick(3, 1)
-    ports = {"motet": free_port(), "raw": free_port()}
-    loads: dict[tuple[str, int], list[Load]] = {(name, width): [] for name in ports for width in WIDTHS}
-    with tempfile.TemporaryDirectory() as folder, server(motet_serve("echo", ports["motet"])), server(raw_http(ports["raw"])):
-        script = Path(folder) / "post.lua"
-        script.write_text(f"wrk.method = 'POST'\nwrk.body = [[{BODY.decode()}]]\nwrk.headers['content-type'] = 'application/json'\n")
+def places() -> list[Place]:
+    """Return where to measure a lone connection.
+
+    Left alone, the scheduler changes by its own rules between neighbours on one core and on two, and with it the time of a lone
+    request: nothing has to wake up on another core where all are on one.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    first, last = [cores[0]], [cores[-1]]
+    return [
+        Place("as it comes", cores, cores, cores),
+        Place("neighbours on different cores", first, last, first),
+        Place("all on one core", last, last, last),
+    ]
+
+
+def measure(effort: Effort) -> list[Table]:
+    """Measure in rounds, each of which has both servers under each load, one replica and two."""
+    rounds, seconds, lone_rounds = effort.pick(7, 3), effort.pick(2, 1), effort.pick(15, 3)
+    ports = {"motet": free_port(), "raw": free_port(), "two": free_port()}
+    spots = places()
+    lone: dict[tuple[str, str], list[Load]] = {(name, place.title): [] for name in ("motet", "raw") for place in spots}
+    many: dict[str, list[Load]] = {name: [] for name in ports}
+    with (
+        server(motet_serve("echo", ports["motet"])) as motet,
+        server(raw_http(ports["raw"])) as raw,
+        server(motet_serve("echo_twice", ports["two"])),
+    ):
         for port in ports.values():
             first_answer(port, "/echo", BODY)
-            _wrk(port, 32, 1, script)  # warms up
+            wrk.load(port, "/echo", BODY, connections=MANY, seconds=1)  # warms up
+        processes = served(motet)
+        for _ in range(lone_rounds):
+            for place in spots:
+                for pid in processes.gateways:
+                    pin([pid], [place.gateway])
+                for pid in processes.replicas:
+                    pin([pid], [place.replica])
+                pin([raw], [place.gateway])
+                for name in ("motet", "raw"):
+                    load = wrk.load(ports[name], "/echo", BODY, connections=1, seconds=1, cores=place.wrk)
+                    lone[name, place.title].append(load)
+        pin([raw, *processes.all], [spots[0].wrk] * (1 + len(processes.all)))
         for _ in range(rounds):
-            for width in WIDTHS:
-                for name, port in ports.items():
-                    loads[name, width].append(_wrk(port, width, seconds, script))
+            for name, port in ports.items():
+                many[name].append(wrk.load(port, "/echo", BODY, connections=MANY, seconds=seconds))
+    return [_table(spots, lone, many), _replicas(many)]
+
+
+def _table(spots: Sequence[Place], lone: dict[tuple[str, str], list[Load]], many: dict[str, list[Load]]) -> Table:
     figures: list[Figure] = []
-    for width in WIDTHS:
-        motet, raw = loads["motet", width], loads["raw", width]
-        where = f"{width} connection{'s' if width > 1 else ''}"
-        figures += [
+    for place in spots:
+        ours, raw = lone["motet", place.title], lone["raw", place.title]
+        figures.append(
             Figure(
-                what=where,
-                unit="req/s",
-                values=[x.rate for x in motet],
-                peers=[x.rate for x in raw],
-                goal=Goal(0.4, "at least", "ratio") if width > 1 else None,
-            ),
-            Figure(
-                what=f"{where}, p50",
+                what=f"1 connection, p50, {place.title}",
                 unit="µs",
-                values=[x.p50 for x in motet],
+                values=[x.p50 for x in ours],
                 peers=[x.p50 for x in raw],
-                goal=Goal(2, "at most", "ratio") if width == 1 else None,
-            ),
-            Figure(what=f"{where}, p99", unit="µs", values=[x.p99 for x in motet], peers=[x.p99 for x in raw]),
-        ]
+                goal=Goal(2, "at most", "ratio"),
+            )
+        )
+    ours, raw = lone["motet", spots[0].title], lone["raw", spots[0].title]
+    figures += [
+        Figure(what="1 connection, p99", unit="µs", values=[x.p99 for x in ours], peers=[x.p99 for x in raw]),
+        Figure(what="1 connection", unit="req/s", values=[x.rate for x in ours], peers=[x.rate for x in raw]),
+        Figure(
+            what=f"{MANY} connections",
+            unit="req/s",
+            values=[x.rate for x in many["motet"]],
+            peers=[x.rate for x in many["raw"]],
+            goal=Goal(0.5, "at least", "ratio"),
+        ),
+        *(
+            Figure(
+                what=f"{MANY} connections, {percentile}",
+                unit="µs",
+                values=[getattr(x, percentile) for x in many["motet"]],
+                peers=[getattr(x, percentile) for x in many["raw"]],
+            )
+            for percentile in ("p50", "p99")
+        ),
+    ]
     return Table(name="http", peer="bare echo", figures=figures)
 
 
-def _wrk(port: int, connections: int, seconds: int, script: Path) -> Load:
-    url = f"http://127.0.0.1:{port}/echo"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in text or "Socket errors" in text:
-        raise RuntimeError(text)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    percentiles = {p: float(value) * SCALE[unit] for p, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)\n", text)}
-    if rate is None:
-        raise RuntimeError(text)
-    return Load(rate=float(rate[1]), p50=percentiles["50"], p99=percentiles["99"])
+def _replicas(many: dict[str, list[Load]]) -> Table:
+    return Table(
+        name="two-replicas",
+        peer="one replica",
+        figures=[
+            Figure(
+                what=f"two replicas, {MANY} connections",
+                unit="req/s",
+                values=[x.rate for x in many["two"]],
+                peers=[x.rate for x in many["motet"]],
+                goal=Goal(1, "at least", "ratio"),
+            )
+        ],
+    )

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import apps
 import motet
 from figures import Effort, Figure, Goal, Table
-from measure_http import BODY
 from processes import Memory, children_of, first_answer, free_port, memory_of, motet_serve, raw_http, server
+from wrk import BODY
 
 RESIDENT = "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')])"  # KiB
 

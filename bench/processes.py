@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -50,19 +50,19 @@ class Peer:
 
 
 @contextlib.contextmanager
-def server(command: Sequence[str]) -> Iterator[None]:
-    """Run a server that SIGTERM stops."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def server(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run a server that SIGTERM stops; gives its process id."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-def motet_serve(target: str, port: int) -> list[str]:
-    """Return the command that serves something of `apps.py`."""
-    return [str(Path(sys.executable).parent / "motet"), "serve", f"{HERE / 'apps.py'}:{target}", "--port", str(port)]
+def motet_serve(target: str, port: int, file: str = "apps.py") -> list[str]:
+    """Return the command that serves something of a file here."""
+    return [str(Path(sys.executable).parent / "motet"), "serve", f"{HERE / file}:{target}", "--port", str(port)]
 
 
 def raw_http(port: int) -> list[str]:
@@ -72,19 +72,25 @@ def raw_http(port: int) -> list[str]:
 
 def free_port() -> int:
     """Return a port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
-def first_answer(port: int, path: str, body: bytes) -> float:
-    """Ask until there is an answer; returns the seconds that it took.
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def first_answer(port: int, path: str, body: bytes, patience: float = PATIENCE) -> float:
+    """Ask until there is an answer, for `patience` seconds; returns the seconds that it took.
 
     Raises:
         TimeoutError: there was none.
     """
     begun = time.perf_counter()
-    while time.perf_counter() - begun < PATIENCE:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    while time.perf_counter() - begun < patience:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
         try:
             connection.request("POST", path, body, {"content-type": "application/json"})
             answer = connection.getresponse()
@@ -96,7 +102,7 @@ def first_answer(port: int, path: str, body: bytes) -> float:
         finally:
             connection.close()
         time.sleep(0.001)  # leaves the processor to the server that is awaited
-    message = f"nothing answered POST {path} on port {port} within {PATIENCE:g} s"
+    message = f"nothing answered POST {path} on port {port} within {patience:g} s"
     raise TimeoutError(message)
 
 
@@ -116,27 +122,71 @@ def memory_of(pid: int) -> Memory:
     return Memory(private=fields["Private_Clean"] + fields["Private_Dirty"], proportional=fields["Pss"])
 
 
+class Served(NamedTuple):
+    """The processes of a `motet serve`."""
+
+    supervisor: int
+    gateways: Sequence[int]
+    replicas: Sequence[int]
+    ready: Sequence[int]
+
+    @property
+    def all(self) -> list[int]:
+        """All that take part in requests."""
+        return [*self.gateways, *self.replicas]
+
+
+def served(supervisor: int) -> Served:
+    """Return the processes of a `motet serve` that has started."""
+    command = [str(Path(sys.executable).parent / "motet"), "ps", "--json"]
+    listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    (found,) = (entry for entry in listing if entry["pid"] == supervisor)
+    replicas = [replica for app in found["apps"] for node in app["nodes"] for replica in node["replicas"]]
+    ready = [replica["pid"] for replica in replicas if replica["state"] == "ready"]
+    return Served(supervisor, found["gateways"], [replica["pid"] for replica in replicas], ready)
+
+
+def processor_time(pids: Sequence[int]) -> float:
+    """Return the seconds for which processes have run on a processor, with all their threads."""
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def session_of(pid: int) -> list[int]:
+    """Return the processes of the session that a process leads or led, except those that have ended."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == pid and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
 def children_of(pid: int) -> list[int]:
     """Return the processes that a process started, or has taken over."""
     return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 
 
-def pin(pids: Sequence[int], cores: Sequence[int]) -> None:
-    """Let each process, with all its threads, run on one core only."""
-    for pid, core in zip(pids, cores, strict=True):
+def pin(pids: Sequence[int], cores: Sequence[int | Sequence[int]]) -> None:
+    """Let each process, with all its threads, run on one core only, or on some."""
+    for pid, allowed in zip(pids, cores, strict=True):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
+            os.sched_setaffinity(int(thread.name), {allowed} if isinstance(allowed, int) else allowed)
 
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
     model = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    packages = ("motet", "uvloop", "httptools", "msgspec", "pydantic", "numpy")
     return {
         "cpu": model[0] if model else platform.machine(),
         "cores": os.cpu_count(),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
         "system": f"Linux {platform.release()}",
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Motet and of what its speed rests on."""
+    return {name: importlib.metadata.version(name) for name in ("motet", "uvloop", "httptools", "msgspec", "pydantic", "numpy")}

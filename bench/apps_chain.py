@@ -1,0 +1,69 @@
+"""A chain of three services: an array is made, passed on, and looked at; a fourth service calls them and measures."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import motet
+
+
+class Maker(motet.Service):
+    """Makes arrays, once each."""
+
+    def __init__(self) -> None:
+        self.array = np.zeros(0, dtype=np.uint8)
+
+    @motet.endpoint
+    async def make(self, size: int) -> np.ndarray:
+        """Return an array of `size` bytes."""
+        if self.array.nbytes != size:
+            self.array = np.zeros(size, dtype=np.uint8)
+        return self.array
+
+
+class Passer(motet.Service):
+    """Returns what it is given."""
+
+    @motet.endpoint
+    async def same(self, array: np.ndarray) -> np.ndarray:
+        """Return the array."""
+        return array
+
+
+class Reader(motet.Service):
+    """Looks at arrays."""
+
+    @motet.endpoint
+    async def size(self, array: np.ndarray) -> int:
+        """Return the number of bytes."""
+        return int(array.nbytes)
+
+
+class Caller(motet.Service):
+    """Calls the chain."""
+
+    def __init__(self, maker: Maker, passer: Passer, reader: Reader) -> None:
+        self.maker, self.passer, self.reader = maker, passer, reader
+
+    @motet.endpoint
+    async def measure(self, how: str, size: int, calls: int) -> float:
+        """Return the median seconds of a chain."""
+        chain = self._by_value if how == "value" else self._by_reference
+        times: list[float] = []
+        for _ in range(calls):
+            begun = time.perf_counter()
+            assert await chain(size) == size
+            times.append(time.perf_counter() - begun)
+        return sorted(times)[calls // 2]
+
+    async def _by_value(self, size: int) -> int:
+        array = await self.maker.make(size)
+        return await self.reader.size(await self.passer.same(array))
+
+    async def _by_reference(self, size: int) -> int:
+        return await self.reader.size(self.passer.same(self.maker.make(size).ref).ref)
+
+
+app = Caller.bind(Maker.bind(), Passer.bind(), Reader.bind())

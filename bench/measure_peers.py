@@ -1,0 +1,133 @@
+"""Other frameworks at the same tasks: each in turn beside Motet, in the same rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import apps
+import measure_chain_peers
+import peers
+import wrk
+from figures import Effort, Figure, Goal, Table
+from http_streams import read
+from peers import COUNT, ECHO, Route
+from processes import first_answer, free_port, motet_serve, raw_http, server
+
+CLIENTS = 64  # of the batches
+MANY = 32  # connections of the echo
+FIVE_TIMES = Goal(5, "at least", "ratio")
+LIMIT = apps.BATCH / (apps.FIXED + apps.EACH * apps.BATCH)  # items/s that the arithmetic allows
+
+
+class Kind(NamedTuple):
+    """What is measured of a task: its column, unit, goal, and how to measure it once."""
+
+    what: str
+    unit: str
+    goal: Goal | None
+    once: Callable[[int, Route], float]
+
+
+def echo(effort: Effort) -> list[Table]:
+    """Measure the typed echo at 32 connections and at one, the bare echo among the peers."""
+    seconds = effort.pick(1, 1)
+    kinds = [
+        Kind(f"{MANY} connections", "req/s", FIVE_TIMES, lambda port, route: _rate(port, route, MANY, seconds)),
+        Kind(
+            "1 connection, p50",
+            "µs",
+            None,
+            lambda port, route: wrk.load(port, route.path, route.body, connections=1, seconds=seconds).p50,
+        ),
+    ]
+    return _beside("peers-echo", task="echo", target="echo", replicas=1, kinds=kinds, effort=effort, bare=True)
+
+
+def replicas(effort: Effort) -> list[Table]:
+    """Measure the typed echo with two replicas or workers of each."""
+    kinds = [Kind(f"{MANY} connections", "req/s", FIVE_TIMES, lambda port, route: _rate(port, route, MANY, 1))]
+    return _beside("peers-replicas", task="echo", target="echo_twice", replicas=2, kinds=kinds, effort=effort)
+
+
+def batches(effort: Effort) -> list[Table]:
+    """Measure batches over HTTP."""
+    kinds = [Kind(f"{CLIENTS} clients", "items/s", None, lambda port, route: _rate(port, route, CLIENTS, 2))]
+    tables: list[Table] = []
+    for table in _beside("peers-batches", task="batch", target="model", replicas=1, kinds=kinds, effort=effort):
+        ours = [value for figure in table.figures for value in figure.values]
+        goal = Goal(0.95, "at least", "ratio")
+        bound = Figure(what=f"bare arithmetic, {CLIENTS} clients", unit="items/s", values=ours, peers=[LIMIT] * len(ours), goal=goal)
+        tables.append(Table(name=table.name, peer=table.peer, figures=[bound, *table.figures]))
+    return tables
+
+
+def streams(effort: Effort) -> list[Table]:
+    """Measure one stream of small pieces."""
+    items = effort.pick(50_000, 10_000)
+
+    def once(port: int, route: Route) -> float:
+        return read(port, route.path, items)
+
+    kinds = [Kind("one stream", "items/s", None, once)]
+    return _beside("peers-streams", task="stream", target="counting", replicas=1, kinds=kinds, effort=effort)
+
+
+def chain(effort: Effort) -> list[Table]:
+    """Measure a chain of three services with a large array."""
+    return measure_chain_peers.measure(effort)
+
+
+def _beside(name: str, *, task: str, target: str, replicas: int, kinds: list[Kind], effort: Effort, bare: bool = False) -> list[Table]:
+    if not peers.chosen(task):
+        return []
+    figures: dict[str, list[Figure]] = {kind.what: [] for kind in kinds}
+    ours = {"echo": ECHO, "batch": Route(path="/infer", body=b'{"items": 7}'), "stream": Route(path="/lines", body=COUNT.body)}[task]
+    port = free_port()
+    with server(motet_serve(target, port)):
+        first_answer(port, ours.path, ours.body)
+        others: list[tuple[str, Route, contextlib.AbstractContextManager[int]]] = [
+            (peer.title, peer.tasks[task], peers.server(peer, task, replicas)) for peer in peers.chosen(task)
+        ]
+        if bare:
+            others.insert(0, ("bare echo", ECHO, _bare()))
+        for title, route, starting in others:
+            try:
+                with starting as other:
+                    found = _rounds(kinds, (port, ours), (other, route), effort.pick(5, 2))
+            except (TimeoutError, RuntimeError) as e:  # the others are worth measuring all the same
+                print(f"{title} is left out of {name}: {e}", *getattr(e, "__notes__", ()), sep="\n", file=sys.stderr)
+                continue
+            for kind in kinds:
+                goal = None if title.startswith("bare") else kind.goal
+                values, theirs = found[kind.what]
+                figures[kind.what].append(Figure(what=f"{title}, {kind.what}", unit=kind.unit, values=values, peers=theirs, goal=goal))
+    return [Table(name=name, peer="the other", figures=[figure for found in figures.values() for figure in found])]
+
+
+def _rounds(
+    kinds: list[Kind], ours: tuple[int, Route], other: tuple[int, Route], rounds: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Measure both in turn; returns the values of both for each kind."""
+    found: dict[str, tuple[list[float], list[float]]] = {kind.what: ([], []) for kind in kinds}
+    for n in range(rounds + 1):
+        for kind in kinds:
+            for values, (port, route) in zip(found[kind.what], (ours, other), strict=True):
+                value = kind.once(port, route)
+                if n:  # the first round warms up
+                    values.append(value)
+    return found
+
+
+@contextlib.contextmanager
+def _bare() -> Iterator[int]:
+    port = free_port()
+    with server(raw_http(port)):
+        first_answer(port, ECHO.path, ECHO.body)
+        yield port
+
+
+def _rate(port: int, route: Route, connections: int, seconds: int) -> float:
+    return wrk.load(port, route.path, route.body, connections=connections, seconds=seconds).rate
