@@ -136,7 +136,9 @@ class Batches(Slots):
             capacity,
             self.start,
             asyncio.get_running_loop(),
+            clock=lambda: self.now,
         )
+        self.now = 0.0
         self.mailbox.lanes = [self.lane]
         self.begun = asyncio.Event()
 
@@ -192,6 +194,56 @@ async def test_lone_item_after_a_crowd_leaves_within_max_wait():
     batches.put("c")
     await asyncio.wait_for(batches.begun.wait(), timeout=30)
     assert batches.started == [["a", "b"], ["c"]]
+
+
+async def test_lone_item_long_after_a_crowd_leaves_at_once():
+    """Once the crowd has stayed away for `max_wait`, nobody is waited for any more."""
+    batches = Batches(max_size=2, max_wait=10.0)
+    batches.put("a", "b")
+    await turn()
+    batches.lane.release(2)
+    batches.now = 9.9
+    batches.put("c")
+    await turn()
+    assert batches.started == [["a", "b"]]
+    batches.now = 10.0
+    batches.put("d")
+    await turn()
+    batches.lane.release(2)
+    batches.now = 20.0
+    batches.put("e")
+    await turn()
+    assert batches.started == [["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_batch_that_is_ready_follows_in_the_same_slot():
+    """The thread of a batch takes the next one; what isn't ready is left to the loop."""
+    batches = Batches(max_size=2)
+    batches.put("a", "b")
+    await turn()
+    batches.put("c", "d", "e")
+    following = batches.lane.take(2)
+    assert [r.request_id for r in following] == ["c", "d"]
+    assert batches.lane.take(2) is None
+    await turn()
+    assert batches.lane.running == 1
+    assert batches.mailbox.waiting == 1
+    assert batches.started == [["a", "b"]]
+
+
+async def test_batch_that_follows_has_no_late_items():
+    """Items whose deadline passed are refused, not run; a batch of none doesn't follow."""
+    batches = Batches(max_size=2)
+    batches.put("a", "b")
+    await turn()
+    waiting = batches.put("c", "d", "e", "f")
+    for late in (waiting[0], *waiting[2:]):
+        late.deadline = time.monotonic() - 1
+    assert [r.request_id for r in batches.lane.take(2)] == ["d"]
+    assert batches.lane.take(2) is None
+    await turn()
+    assert batches.refused == [(name, DeadlineExceeded) for name in "cef"]
+    assert batches.mailbox.waiting == 0
 
 
 async def test_no_wait_at_all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from motet.context import Scope, enter_scope
 from motet.errors import InvalidOutput
@@ -14,19 +14,37 @@ from motet.runtime import formats
 from motet.runtime.exchange import Request
 from motet.runtime.execution import NO_CALLS_OWN, Runner, as_cancelled, close_scope
 
+Answered = Callable[[list[Request]], None]
+
+
+class BatchSlot(Protocol):
+    """A slot of a lane that a batch runs in."""
+
+    def take(self, size: int) -> list[Request] | None:
+        """Return the batch that is to follow one of `size` in this slot, if it is ready; called in the batch's thread."""
+        ...
+
+    def release(self, size: int) -> None:
+        """Give the slot of a batch of `size` back."""
+
 
 class BatchRunner(Runner):
     """Runs a batched endpoint of one instance."""
 
-    def start_batch(self, requests: list[Request], done: Callable[[], None]) -> None:
-        """Run a batch; `done` is called in the loop once its slot is free."""
+    def start_batch(self, requests: list[Request], slot: BatchSlot, answered: Answered) -> None:
+        """Run a batch in a slot, and those that may follow it there; `answered` is called in the loop for each when all of it is."""
         if self.endpoint.is_async:
+
+            def done() -> None:
+                answered(requests)
+                slot.release(len(requests))
+
             abort = self._start_task(self._batch_in_loop(requests, done), done)
             for request in requests:
                 request.abort = lambda: abort() if all(r.cancelled for r in requests) else None
         else:
             context = contextvars.copy_context()
-            self._threads.submit(lambda: context.run(self._batch_in_thread, requests, done))
+            self._threads.submit(lambda: context.copy().run(self._batch_in_thread, requests, slot, answered, context))
 
     def _batch_scope(self, requests: list[Request]) -> Scope:
         first = requests[0]
@@ -56,18 +74,27 @@ class BatchRunner(Runner):
             close_scope(scope)
             done()
 
-    def _batch_in_thread(self, requests: list[Request], done: Callable[[], None]) -> None:
+    def _batch_in_thread(self, requests: list[Request], slot: BatchSlot, answered: Answered, context: contextvars.Context) -> None:
         scope = self._batch_scope(requests)
         enter_scope(scope)
+        post = self._loop.call_soon_threadsafe
+        accepted: list[Request] = []
         answers: list[Callable[[], None]] = []
+        results: Any = []
         try:
             accepted, items = self._batch_items([r for r in requests if not r.cancelled], later=True)
             if accepted:
-                try:
-                    results = self._function(self._instance, items)
-                except BaseException as error:  # noqa: BLE001  # it belongs to the caller
-                    results = error
-                answers = self._batch_answers(accepted, results)
+                results = self._function(self._instance, items)
+        except BaseException as error:  # noqa: BLE001  # it belongs to the callers
+            results = error
+        # This thread goes on with the next batch by itself if that is ready: until the loop has heard of the end of this one,
+        # answered 32 calls and handed over the next batch, a millisecond would pass.
+        if (following := slot.take(len(requests))) is not None:
+            self._threads.submit_more(lambda: context.copy().run(self._batch_in_thread, following, slot, answered, context))
+        else:
+            post(slot.release, len(requests))
+        try:
+            answers = self._batch_answers(accepted, results)
         finally:
             close_scope(scope)
 
@@ -76,9 +103,9 @@ class BatchRunner(Runner):
                     for answer in answers:
                         answer()
                 finally:
-                    done()
+                    answered(requests)
 
-            self._loop.call_soon_threadsafe(finish)
+            post(finish)
 
     def _batch_items(self, requests: list[Request], *, later: bool = False) -> tuple[list[Request], list[Any]]:
         """Decode each request's item; one that can't be is refused alone."""

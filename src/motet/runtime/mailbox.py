@@ -103,7 +103,7 @@ class Mailbox:
         if self.closed is not None:
             self._refuse(request, Unavailable(f"{self._owner} {self.closed} and takes no calls", where=self._owner))
         elif request.expired():
-            self._refuse(request, self._too_late(request))
+            self.refuse_late(request)
         elif not lane.offer(request):
             if self.waiting >= self.limit:
                 self._refuse(
@@ -123,9 +123,20 @@ class Mailbox:
         """Take a request out of the queue to run it; returns False, and refuses it, if its deadline has passed."""
         self.waiting -= 1
         if request.expired():
-            self._refuse(request, self._too_late(request))
+            self.refuse_late(request)
             return False
         return True
+
+    def refuse_late(self, request: Request) -> None:
+        """Refuse a request whose deadline has passed."""
+        self._refuse(
+            request,
+            DeadlineExceeded(
+                "the deadline passed while the call waited in the queue",
+                where=f"{self._owner}.{request.endpoint}",
+                instead="a longer timeout, more replicas, or more concurrency",
+            ),
+        )
 
     def close(self, reason: str) -> None:
         """Refuse what waits now and what comes later, each with an error of its own."""
@@ -135,10 +146,3 @@ class Mailbox:
                 self._refuse(
                     request, ShuttingDown(f"{self._owner} stopped before the call's turn came", where=f"{self._owner}.{request.endpoint}")
                 )
-
-    def _too_late(self, request: Request) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            "the deadline passed while the call waited in the queue",
-            where=f"{self._owner}.{request.endpoint}",
-            instead="a longer timeout, more replicas, or more concurrency",
-        )

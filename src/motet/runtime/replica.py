@@ -145,13 +145,12 @@ class Replica:
     def _batch_lane(self, endpoint: EndpointDefinition, runner: BatchRunner, loop: asyncio.AbstractEventLoop) -> BatchLane:
         assert endpoint.batching is not None
 
-        def start(batch: list[Request]) -> None:
-            def done() -> None:
-                for request in batch:
-                    self._forget(request)
-                lane.release(len(batch))
+        def answered(batch: list[Request]) -> None:
+            for request in batch:
+                self._forget(request)
 
-            runner.start_batch(batch, done)
+        def start(batch: list[Request]) -> None:
+            runner.start_batch(batch, lane, answered)
 
         lane = BatchLane(self._mailbox, endpoint.batching, self.spec.config.concurrency or 1, start, loop)
         return lane

@@ -38,6 +38,10 @@ class WorkerThreads:
             self._grow()
         self._queue.put(work)
 
+    def submit_more(self, work: Callable[[], object]) -> None:
+        """Have `work` run after what is submitted already; called by work in one of these threads, which will be free for it."""
+        self._queue.put(work)
+
     def _grow(self) -> None:
         thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
         self._threads.append(thread)
