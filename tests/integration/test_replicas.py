@@ -39,6 +39,36 @@ class Parent(motet.Service):
         return 1
 
 
+class Blocking(motet.Service):
+    """Has an endpoint that keeps the event loop of its replica from running."""
+
+    def __init__(self, begun: Gate, go: Gate) -> None:
+        self.begun = begun
+        self.go = go
+
+    @motet.endpoint
+    async def block(self) -> int:
+        self.begun.reached()
+        self.go.wait_sync()
+        return os.getpid()
+
+    @motet.endpoint
+    async def pid(self) -> int:
+        return os.getpid()
+
+
+async def test_calls_go_around_a_replica_whose_loop_is_blocked():
+    """While user code blocks the event loop of one replica, all other calls are answered by the other."""
+    with Gate("begun") as begun, Gate("go") as go:
+        async with motet.run(Blocking.bind(begun, go).options(replicas=2)) as service:
+            blocked = service.block()
+            await begun.until_reached()
+            answers = {await service.options(timeout=PATIENCE).pid() for _ in range(20)}
+            go.open()
+            assert len(answers) == 1
+            assert await blocked not in answers
+
+
 async def pids():
     return [replica.pid for server in await motet.status() for node in server.apps[0].nodes for replica in node.replicas]
 

@@ -25,6 +25,7 @@ from motet.runtime.caller import Caller
 from motet.runtime.handle import Handle
 from motet.runtime.replica import Replica, ReplicaSpec
 from motet.runtime.router import Router
+from motet.runtime.watch import LoopWatch
 from motet.service import definition_of
 from motet.wire import codec, failure, names
 from motet.wire.memory import open_pool
@@ -89,6 +90,7 @@ async def _main(message: Spawn) -> int:
     router = Router(loop, owner=message.identity)
     directory = Directory(router)
     host = _Host(message, connection, directory, Caller(router, loop))
+    watch = LoopWatch(owner=message.identity)
     listening = asyncio.create_task(host.listen_to_supervisor())
     try:
         await host.start()
@@ -97,6 +99,7 @@ async def _main(message: Spawn) -> int:
         await connection.close()
         return 1
     await listening
+    watch.close()
     router.close()
     directory.close()
     return 0
