@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from motet import trace as traces
 
 
@@ -26,25 +28,33 @@ class Unfinished(Protocol):
         ...
 
 
-class Scope:
+class Scope(msgspec.Struct, eq=False, kw_only=True):
     """One running endpoint: the deadline, identifiers and calls that belong to it.
 
     Every call made while the scope is current is registered in it; calls that still run when it closes are cancelled.
+
+    Attributes:
+        endpoint: full name of what runs.
+        request_id: of the request that it belongs to.
+        trace: context of a distributed trace.
+        deadline: `time.monotonic()` seconds; inf means none.
+        loop: of the replica: threads that run sync endpoints make their calls there.
+        calls: those that it has made.
+        streams: those that it has made, by `id`. A dict, since the loop forgets streams while the thread of a sync endpoint looks
+            through them: a `WeakSet` is no match for that.
+        open: whether it still runs.
+        failed: whether it ended with an error.
     """
 
-    __slots__ = ("calls", "deadline", "endpoint", "failed", "loop", "open", "request_id", "streams", "trace")
-
-    def __init__(self, *, endpoint: str, request_id: str, trace: str | None, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.endpoint = endpoint
-        self.request_id = request_id
-        self.trace = trace
-        self.loop = loop  # of the replica: threads that run sync endpoints make their calls there
-        self.deadline = deadline  # time.monotonic() seconds; inf means none
-        self.calls: set[Unfinished] = set()
-        # A dict, since the loop forgets streams while the thread of a sync endpoint looks through them: a `WeakSet` is no match for that.
-        self.streams: dict[int, weakref.ref[Unfinished]] | None = None
-        self.open = True
-        self.failed = False
+    endpoint: str
+    request_id: str
+    trace: str | None
+    deadline: float
+    loop: asyncio.AbstractEventLoop
+    calls: set[Unfinished] = msgspec.field(default_factory=set)
+    streams: dict[int, weakref.ref[Unfinished]] | None = None
+    open: bool = True
+    failed: bool = False
 
     def add_stream(self, stream: Unfinished) -> None:
         """Register a stream, without keeping one alive that nobody reads any more: its producer's slot is free at once."""

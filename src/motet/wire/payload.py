@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from motet.wire.segments import SharedBuffer
 
@@ -10,7 +10,7 @@ Buffer = bytes | bytearray | memoryview
 Part = Buffer | SharedBuffer
 
 
-class Payload(NamedTuple):
+class Payload(msgspec.Struct, frozen=True):
     """An encoded value.
 
     Attributes:
