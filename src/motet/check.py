@@ -14,9 +14,10 @@ from pydantic.errors import PydanticUserError
 
 from motet import schema
 from motet.context import Context, injected
-from motet.definitions import INHERIT, EndpointDefinition, ServiceDefinition, bindable_parameters
+from motet.definitions import INHERIT, METHODS, EndpointDefinition, ServiceDefinition, bindable_parameters
 from motet.errors import DefinitionError, Fault
 from motet.options import Config, unknown_option, user_place
+from motet.web import Role, mentions
 
 HOOKS = ("start", "stop", "health", "reconfigure", "preload")
 RESERVED = (*HOOKS, "bind", "options", "config")
@@ -170,11 +171,15 @@ def endpoint_faults(definition: ServiceDefinition, endpoint: EndpointDefinition,
         if final:
             faults.append(fault(f"an annotation can't be resolved: {error}", instead="a name that is defined or imported in the module"))
         return faults
+    if endpoint.ingress:
+        return faults + _ingress_faults(definition, endpoint, fault)
     shape = _return_faults(endpoint, hints, fault) + (_batch_faults(endpoint, hints, fault) if endpoint.batching else [])
+    shape += _web_faults(endpoint, hints, fault)
     return faults + shape + ([] if shape else _type_faults(endpoint, hints, fault))
 
 
 _FaultMaker = Callable[..., Fault]
+_ALONE: dict[Role, str] = {"request": "Request", "websocket": "WebSocket", "response": "Response"}  # never inside another type
 
 
 def _takes_self(endpoint: EndpointDefinition) -> bool:
@@ -194,14 +199,25 @@ def _option_faults(endpoint: EndpointDefinition, fault: _FaultMaker) -> list[Fau
     if idempotent not in (INHERIT, True, False):
         faults.append(fault("`idempotent` must be True or False", found=repr(idempotent), instead="idempotent=True"))
     known = ["timeout", "idempotent"]
-    if endpoint.batching is not None:
+    if endpoint.ingress:
+        known = ["timeout"]
+    elif endpoint.batching is None:
+        known += ["methods", "form"]
+        wrong = endpoint.methods is not None and (not endpoint.methods or any(method not in METHODS for method in endpoint.methods))
+        if wrong:
+            faults.append(
+                fault(
+                    "`methods` must name methods of HTTP", found=repr(endpoint.methods), instead=f"some of {', '.join(METHODS)}, in a tuple"
+                )
+            )
+    else:
         known += ["max_size", "max_wait"]
         size, wait = endpoint.batching.max_size, endpoint.batching.max_wait
         if not (_is_number(size, int) and size >= 1):
             faults.append(fault("`max_size` must be 1 or more", found=repr(size), instead="max_size=32"))
         if not (_is_number(wait) and wait >= 0):
             faults.append(fault("`max_wait` must be 0 seconds or more", found=repr(wait), instead="max_wait=0.005"))
-    decorator = "@motet.endpoint" if endpoint.batching is None else "@motet.batched"
+    decorator = "@motet.ingress" if endpoint.ingress else "@motet.endpoint" if endpoint.batching is None else "@motet.batched"
     for name, value in endpoint.unknown:
         message, instead = unknown_option(name, decorator, known)
         faults.append(fault(message, found=repr(value), instead=instead))
@@ -262,6 +278,39 @@ def _return_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _
     return []
 
 
+def _ingress_faults(definition: ServiceDefinition, endpoint: EndpointDefinition, fault: _FaultMaker) -> list[Fault]:
+    faults: list[Fault] = []
+    found = f"def {endpoint.name}{endpoint.signature}"
+    if endpoint.is_async or endpoint.kind == "stream" or endpoint.signature.parameters:
+        faults.append(fault("an ingress takes nothing and returns an ASGI app", found=found, instead="def app(self) -> FastAPI"))
+    others = [other.name for other in definition.endpoints.values() if other.ingress or other.name == "__call__"]
+    if len(others) > 1:
+        faults.append(fault("the ingress shares its path with another", found=", ".join(others), instead="one of them"))
+    return faults
+
+
+def _web_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
+    """Return what is wrong with how an endpoint takes the request, the WebSocket or files."""
+    faults: list[Fault] = []
+    annotations = {name: hints.get(name, Any) for name in endpoint.signature.parameters}
+    given = schema.given_parameters(annotations)
+    web = given or any(mentions(hint, "upload") or mentions(hint, "response") for hint in hints.values())
+    for name, annotation in annotations.items():
+        for role, cls in _ALONE.items():
+            if mentions(annotation, role) and (name not in given):
+                instead = f"return a motet.{cls}" if role == "response" else f"{name}: motet.{cls}"
+                faults.append(fault(f"parameter `{name}` can't be that", found=type_name(annotation), instead=instead))
+    if endpoint.batching is not None:
+        return [fault("a batched endpoint takes and gives values only", instead="@motet.endpoint")] if web else []
+    if "websocket" in given.values():
+        wanted = f"async def {endpoint.name}(self, {next(iter(given))}: motet.WebSocket) -> None"
+        if len(given) > 1 or not endpoint.is_async or endpoint.kind == "stream" or hints.get("return") is not type(None):
+            faults.append(fault("an endpoint over a WebSocket is async, takes one of it, and returns None", instead=wanted))
+        if endpoint.methods is not None or endpoint.form:
+            faults.append(fault("a WebSocket has neither methods nor forms", instead="@motet.endpoint"))
+    return faults
+
+
 def _batch_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
     faults: list[Fault] = []
     names = list(endpoint.signature.parameters)
@@ -284,8 +333,10 @@ def _batch_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _F
 
 def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
     faults: list[Fault] = []
-    checked = {f"parameter `{name}`": annotation for name, annotation in schema.parameter_annotations(endpoint, hints).items()}
-    checked["the return value"] = schema.item_annotation(endpoint, hints["return"])
+    taken = schema.parameter_annotations(endpoint, hints)
+    given = schema.given_parameters(taken)
+    checked = {f"parameter `{name}`": annotation for name, annotation in taken.items() if name not in given}
+    checked["the return value"] = schema.without_response(schema.item_annotation(endpoint, hints["return"]))[0]
     for label, annotation in checked.items():
         if (reason := unserializable(annotation)) is not None:
             faults.append(

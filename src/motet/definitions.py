@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,9 @@ from motet.context import injected
 from motet.options import Config
 
 Kind = Literal["unary", "stream"]
+# How its requests come over HTTP: as a whole body, in pieces with all that a request has, as a WebSocket, or to an ASGI app.
+Surface = Literal["call", "http", "websocket", "ingress"]
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ENDPOINT_MARK = "__motet_endpoint__"
 INHERIT: Any = object()  # an endpoint option that was not given: the service's own counts
 
@@ -36,6 +39,9 @@ class EndpointDefinition:
     idempotent: bool
     place: str  # file:line
     unknown: tuple[tuple[str, object], ...] = ()  # options that don't exist, as given
+    methods: tuple[str, ...] | None = None  # of HTTP; None for what fits
+    form: bool = False  # whether the arguments may come as the fields of a form
+    ingress: bool = False  # whether it returns an ASGI app instead of answering requests
 
     @property
     def signature(self) -> inspect.Signature:
@@ -57,7 +63,9 @@ class ServiceDefinition:
 
     def timeout_of(self, endpoint: EndpointDefinition, config: Config) -> float | None:
         """Return the seconds that a call of `endpoint` may take under `config`."""
-        return config.timeout if endpoint.timeout is INHERIT else endpoint.timeout
+        if endpoint.timeout is INHERIT:
+            return None if endpoint.ingress else config.timeout
+        return endpoint.timeout
 
     def is_idempotent(self, endpoint: EndpointDefinition, config: Config) -> bool:
         """Return whether calls of `endpoint` may be repeated."""
@@ -65,7 +73,15 @@ class ServiceDefinition:
 
 
 def define_endpoint(
-    function: Callable[..., Any], *, batching: Batching | None, timeout: float | None, idempotent: bool, unknown: Mapping[str, object]
+    function: Callable[..., Any],
+    *,
+    batching: Batching | None,
+    timeout: float | None,
+    idempotent: bool,
+    unknown: Mapping[str, object],
+    methods: Iterable[str] | None = None,
+    form: bool = False,
+    ingress: bool = False,
 ) -> EndpointDefinition:
     """Read an endpoint off the function that a decorator got."""
     generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
@@ -79,6 +95,9 @@ def define_endpoint(
         idempotent=idempotent,
         place=place_of(function),
         unknown=tuple(unknown.items()),
+        methods=None if methods is None else (methods,) if isinstance(methods, str) else tuple(methods),
+        form=form,
+        ingress=ingress,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from motet.calls import Call, Stream
 from motet.options import PositiveSeconds
@@ -13,6 +13,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
 X = TypeVar("X")
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 # The overloads of generators overlap the last one on purpose: the first that fits counts, and mypy is told so.
 
@@ -59,7 +60,26 @@ class EndpointOrFactory(EndpointDecorator, Protocol):
     @overload
     def __call__(self, f: Callable[Concatenate[S, P], R], /) -> Callable[Concatenate[S, P], Call[R]]: ...
     @overload
-    def __call__(self, *, timeout: PositiveSeconds | None = ..., idempotent: bool = ...) -> EndpointDecorator: ...
+    def __call__(
+        self, *, timeout: PositiveSeconds | None = ..., idempotent: bool = ..., methods: Sequence[Method] = ..., form: bool = ...
+    ) -> EndpointDecorator: ...
+
+
+class IngressDecorator(Protocol):
+    """Leaves the method as it is."""
+
+    def __call__(self, f: Callable[[S], R], /) -> Callable[[S], R]:
+        """Mark the method."""
+        ...
+
+
+class IngressOrFactory(IngressDecorator, Protocol):
+    """`@ingress` and `@ingress(timeout=...)`."""
+
+    @overload
+    def __call__(self, f: Callable[[S], R], /) -> Callable[[S], R]: ...
+    @overload
+    def __call__(self, *, timeout: PositiveSeconds | None = ...) -> IngressDecorator: ...
 
 
 class BatchedDecorator(Protocol):

@@ -219,14 +219,15 @@ def route_faults(route: str, app: Node) -> list[Fault]:
             instead="another name of the endpoint, or a route such as '/app'",
         )
         for name, endpoint in app.definition.endpoints.items()
-        if name in RESERVED_ROUTES
+        if name in RESERVED_ROUTES and not endpoint.ingress
     ]
 
 
 def endpoint_paths(route: str, definition: ServiceDefinition) -> dict[str, str]:
-    """Return the HTTP path of each endpoint of a root: `<route>/<endpoint>`, and the route itself for `__call__`."""
+    """Return the HTTP path of each endpoint of a root: `<route>/<endpoint>`, and the route itself for `__call__` and an ingress."""
     base = "" if route == "/" else route
-    return {name: (route if name == "__call__" else f"{base}/{name}") for name in definition.endpoints}
+    endpoints = definition.endpoints
+    return {name: (route if name == "__call__" or endpoints[name].ingress else f"{base}/{name}") for name in endpoints}
 
 
 def replace_service(app: S, cls: type[Service], fake: Service) -> S:

@@ -10,16 +10,17 @@ import types
 import typing
 from collections import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from motet.arrays import ArrayRule, rule_for
-from motet.definitions import EndpointDefinition
+from motet.definitions import EndpointDefinition, Surface
 from motet.errors import InvalidInput
 from motet.media import ALL_LINES, ALL_MSGPACK, BYTES, EVENTS, JSON, NPY, TEXT
+from motet.web import Role, UploadRule, mentions, role_of
 
 CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 ITERATORS: tuple[object, ...] = (abc.Iterator, abc.Iterable, abc.Generator, abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
@@ -67,6 +68,8 @@ def with_rules(annotation: Any) -> Any:
     """Return the annotation with arrays, tensors and images replaced by types that pydantic can handle."""
     if (rule := rule_for(annotation)) is not None:
         return Annotated[Any, rule]
+    if role_of(annotation) == "upload":
+        return Annotated[Any, UploadRule()]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None or origin is Literal or not arguments:
         return annotation
@@ -116,6 +119,15 @@ class EndpointSchema:
         offers: media types that a value, or a stream of them, can have over HTTP; the favourite first.
         plain: the types of the parameters if all are scalars and positional: exact instances of them need no validation.
         plain_result: that of the result, in the same way.
+        surface: how its requests come over HTTP.
+        methods: of HTTP that it answers to.
+        given: parameters that get the request or the WebSocket itself, by name; they are none of `names`.
+        repeated: parameters that take all values of a form field or query parameter, not only the last.
+        nested: parameters whose value in a form field is JSON.
+        form: whether forms are read.
+        files: whether one of them is a file.
+        responds: whether the value may be a `Response`.
+        over_http: whether services can't call it.
     """
 
     names: tuple[str, ...]
@@ -130,6 +142,21 @@ class EndpointSchema:
     offers: tuple[str, ...]
     plain: tuple[type, ...] | None = None
     plain_result: type | None = None
+    surface: Surface = "call"
+    methods: tuple[str, ...] = ("POST",)
+    given: Mapping[str, Role] = field(default_factory=dict[str, Role])
+    repeated: frozenset[str] = frozenset()
+    nested: frozenset[str] = frozenset()
+    form: bool = False
+    files: bool = False
+    responds: bool = False
+    over_http: bool = False
+
+
+def given_parameters(annotations: Mapping[str, Any]) -> dict[str, Role]:
+    """Return the parameters that get the request or the WebSocket itself, by name."""
+    found = {name: role_of(annotation) for name, annotation in annotations.items()}
+    return {name: role for name, role in found.items() if role in ("request", "websocket")}
 
 
 def item_annotation(endpoint: EndpointDefinition, annotation: Any) -> Any:
@@ -161,19 +188,22 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
         Exception: pydantic has no schema for an annotation (its message says which).
     """
     hints = hints_of(endpoint.function, owner)
-    annotations = parameter_annotations(endpoint, hints)
+    every = parameter_annotations(endpoint, hints)
+    given = given_parameters(every)
+    annotations = {name: annotation for name, annotation in every.items() if name not in given}
     fields: dict[str, Any] = {}
-    for name, parameter in endpoint.signature.parameters.items():
-        ruled = with_rules(annotations[name])
+    for name, annotation in annotations.items():
+        parameter = endpoint.signature.parameters[name]
+        ruled = with_rules(annotation)
         fields[name] = ruled if parameter.default is parameter.empty else NotRequired[ruled]
     make_typed_dict: Any = typing_extensions.TypedDict  # pydantic takes this one on every version of Python
     record = make_typed_dict(f"{endpoint.name}_arguments", fields)
     record.__pydantic_config__ = CONFIG | ConfigDict(extra="forbid")
-    returns = item_annotation(endpoint, hints.get("return", Any))
+    returns, responds = without_response(Any if endpoint.ingress else item_annotation(endpoint, hints.get("return", Any)))
     single = next(iter(annotations.values())) if len(annotations) == 1 else None
     shape: BodyShape = "empty" if not annotations else "model" if single is not None and is_model(single) else "object"
     raw = single if single in (bytes, str) else None
-    positional = tuple(name for name, p in endpoint.signature.parameters.items() if p.kind is not p.KEYWORD_ONLY)
+    positional = tuple(n for n, p in endpoint.signature.parameters.items() if p.kind is not p.KEYWORD_ONLY and n not in given)
     plain = all(annotation in PLAIN for annotation in annotations.values()) and len(positional) == len(annotations)
     return EndpointSchema(
         names=tuple(annotations),
@@ -188,6 +218,7 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
         offers=_offers(endpoint, returns),
         plain=tuple(annotations.values()) if plain else None,
         plain_result=returns if returns in PLAIN else None,
+        **_surface(endpoint, annotations, given, responds=responds),
     )
 
 
@@ -204,6 +235,56 @@ def _offers(endpoint: EndpointDefinition, returns: Any) -> tuple[str, ...]:
 def _is_array(annotation: Any) -> bool:
     bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return isinstance(rule_for(bare), ArrayRule)
+
+
+def without_response(annotation: Any) -> tuple[Any, bool]:
+    """Return the annotation of values that aren't a `Response`, and whether there may be one."""
+    if role_of(annotation) == "response":
+        return Any, True
+    if get_origin(annotation) in (Union, types.UnionType) and mentions(annotation, "response"):
+        kept = tuple(argument for argument in get_args(annotation) if role_of(argument) != "response")
+        return Union[kept] if kept else Any, True  # noqa: UP007  # built at run time
+    return annotation, False
+
+
+def _surface(endpoint: EndpointDefinition, annotations: Mapping[str, Any], given: Mapping[str, Role], *, responds: bool) -> dict[str, Any]:
+    """Return the fields of a schema that say what the endpoint is over HTTP."""
+    files = any(mentions(annotation, "upload") for annotation in annotations.values())
+    surface: Surface = "call"
+    if endpoint.ingress:
+        surface = "ingress"
+    elif "websocket" in given.values():
+        surface = "websocket"
+    elif given or responds or files or endpoint.form or endpoint.methods is not None:
+        surface = "http"
+    return {
+        "surface": surface,
+        "methods": ("GET",) if surface == "websocket" else endpoint.methods or ("POST",),
+        "given": given,
+        "repeated": frozenset(name for name, annotation in annotations.items() if _takes_several(annotation)),
+        "nested": frozenset(name for name, annotation in annotations.items() if _is_nested(annotation)),
+        "form": files or endpoint.form,
+        "files": files,
+        "responds": responds,
+        "over_http": endpoint.ingress or bool(given) or responds or files,
+    }
+
+
+_SEVERAL: tuple[object, ...] = (list, tuple, set, frozenset, abc.Sequence, abc.Iterable)
+
+
+def _takes_several(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin is Annotated or origin in (Union, types.UnionType):
+        return any(_takes_several(argument) for argument in get_args(annotation))
+    return (origin or annotation) in _SEVERAL
+
+
+def _is_nested(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return any(_is_nested(argument) for argument in get_args(annotation))
+    return is_model(annotation) or (origin or annotation) is dict
 
 
 @functools.lru_cache(maxsize=4096)

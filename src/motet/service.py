@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 from motet import check
@@ -16,7 +16,7 @@ from motet.own import own_call
 if TYPE_CHECKING:
     from typing import Self
 
-    from motet.faces import BatchedOrFactory, EndpointOrFactory
+    from motet.faces import BatchedOrFactory, EndpointOrFactory, IngressOrFactory
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -26,7 +26,14 @@ _NO_METHODS: tuple[type, ...] = (staticmethod, classmethod, property)
 
 
 def _endpoint(
-    f: Callable[..., Any] | None = None, /, *, timeout: float | None = INHERIT, idempotent: bool = INHERIT, **unknown: object
+    f: Callable[..., Any] | None = None,
+    /,
+    *,
+    timeout: float | None = INHERIT,
+    idempotent: bool = INHERIT,
+    methods: Iterable[str] | None = None,
+    form: bool = False,
+    **unknown: object,
 ) -> Any:
     """Make an endpoint of a method of a service.
 
@@ -36,12 +43,32 @@ def _endpoint(
         f: the method, when used without parentheses.
         timeout: seconds that a call may take, streams included; None for no limit. Without it the service's `Config` counts.
         idempotent: whether a call may be repeated on another replica when one dies. Without it the `Config` counts.
+        methods: of HTTP that it answers to, instead of POST only; with GET and DELETE its arguments come from the query.
+        form: whether its arguments may come as the fields of an HTML form too; a parameter `motet.UploadFile` implies it.
         **unknown: there are no other options; each is a fault of the class.
     """
     if f is None:
-        return functools.partial(_endpoint, timeout=timeout, idempotent=idempotent, **unknown)
+        return functools.partial(_endpoint, timeout=timeout, idempotent=idempotent, methods=methods, form=form, **unknown)
     _require_method(f, "endpoint")
-    return _mark(f, define_endpoint(f, batching=None, timeout=timeout, idempotent=idempotent, unknown=unknown))
+    definition = define_endpoint(f, batching=None, timeout=timeout, idempotent=idempotent, methods=methods, form=form, unknown=unknown)
+    return _mark(f, definition)
+
+
+def _ingress(f: Callable[..., Any] | None = None, /, *, timeout: float | None = INHERIT, **unknown: object) -> Any:
+    """Make the ASGI app that a method returns answer everything under the service's route that no endpoint has.
+
+    The method is called once in each replica, after `start`; `self` has its handles by then. The app's lifespan is run.
+
+    Args:
+        f: the method `(self) -> ASGI app`, when used without parentheses.
+        timeout: seconds that one request or WebSocket may take; no limit without it.
+        **unknown: as for `endpoint`.
+    """
+    if f is None:
+        return functools.partial(_ingress, timeout=timeout, **unknown)
+    _require_method(f, "ingress")
+    setattr(f, ENDPOINT_MARK, define_endpoint(f, batching=None, timeout=timeout, idempotent=False, unknown=unknown, ingress=True))
+    return f
 
 
 def _batched(
@@ -95,6 +122,7 @@ def _mark(f: Callable[..., Any], definition: EndpointDefinition) -> Callable[...
 
 endpoint = cast("EndpointOrFactory", _endpoint)
 batched = cast("BatchedOrFactory", _batched)
+ingress = cast("IngressOrFactory", _ingress)
 
 
 class Service:

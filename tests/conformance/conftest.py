@@ -104,6 +104,61 @@ def running(engine):
     return run
 
 
+@contextlib.asynccontextmanager
+async def _served(engine, app):
+    """Serve an app over HTTP and give its URL."""
+    name = f"app-{next(_numbers)}"
+    if engine == "local":
+        async with motet.run(app, engine=engine, port=0, name=name):
+            yield next(server.url for server in await motet.status() if server.engine == engine) + f"/{name}"
+        return
+    inline = InlineEngine()
+    await inline.start()
+    graph = compile_graph(app, name=name, route=f"/{name}")
+    spec = await inline.deploy(graph)
+    gateway = Gateway(inline.caller.router)
+    gateway.set_apps([app_routes(graph, {graph.root: spec.address})])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        await gateway.serve(listening.dup())
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/{name}"
+        finally:
+            await gateway.drain(0)
+            await inline.stop()
+
+
+@contextlib.asynccontextmanager
+async def _server(engine):
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def serve(app):
+            url = await stack.enter_async_context(_served(engine, app))
+            return await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False))
+
+        yield serve
+
+
+@pytest.fixture
+async def serve(engine):
+    """Serve an app over HTTP and return a client; it is stopped after the test."""
+    async with _server(engine) as serve:
+        yield serve
+
+
+@pytest.fixture(scope="module")
+async def serve_shared(engine):
+    """Serve an app over HTTP that all tests of the module use."""
+    async with _server(engine) as serve:
+        yield serve
+
+
+@pytest.fixture(scope="module")
+def shared_gate():
+    """Make gates that live as long as the apps of the module."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name="gate": stack.enter_context(Gate(name))
+
+
 @pytest.fixture
 def gate():
     """Make gates; they are closed after the test, before its apps are stopped."""

@@ -19,7 +19,7 @@ from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, Server
 from motet.errors import InvalidOutput, NotFound, StartError, UsageError
 from motet.graph import Dependency, Graph, GraphNode, dependencies_in, map_dependencies
 from motet.runtime.caller import Caller
-from motet.runtime.exchange import Exchange, Request
+from motet.runtime.exchange import Exchange, Format, Request
 from motet.runtime.handle import Handle
 from motet.runtime.plans import HandleSpec, endpoint_plans
 from motet.runtime.replica import Replica, ReplicaSpec
@@ -220,6 +220,8 @@ class _InlineLink:
             accept=exchange.accept,
             reply=_InlineReply(self, exchange),
         )
+        if request.format is Format.TUNNEL:
+            request.open_tunnel()
         self._requests[exchange] = request
         self.outstanding += 1
         self._replica.submit(request)
@@ -231,6 +233,14 @@ class _InlineLink:
     def credit(self, exchange: Exchange, items: int) -> None:
         if (request := self._requests.get(exchange)) is not None:
             request.grant(items)
+
+    def item(self, exchange: Exchange, piece: bytes) -> None:
+        if (request := self._requests.get(exchange)) is not None and request.inbox is not None:
+            request.inbox.put(piece)
+
+    def end(self, exchange: Exchange) -> None:
+        if (request := self._requests.get(exchange)) is not None and request.inbox is not None:
+            request.inbox.end()
 
     def forget(self, exchange: Exchange) -> Request | None:
         request = self._requests.pop(exchange, None)
@@ -265,3 +275,6 @@ class _InlineReply:
     def failure(self, failure: Failure) -> None:
         self._link.forget(self._exchange)
         self._exchange.fail(failure)
+
+    def credit(self, size: int) -> None:
+        self._exchange.on_credit(size)

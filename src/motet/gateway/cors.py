@@ -59,6 +59,10 @@ class Cors:
             return b"access-control-allow-origin: *\r\naccess-control-expose-headers: %b\r\n" % EXPOSED
         return b""
 
+    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a page of the origin in the headers may open a WebSocket, which its browser lends all cookies that it has."""
+        return headers.get(b"origin", b"").lower() in self._named or (self._any and b"cookie" not in headers)
+
     def preflight(self, headers: Mapping[bytes, bytes], methods: bytes) -> bytes:
         """Return the further lines of the answer to a preflight: what the page may send."""
         origin = headers.get(b"origin", b"")

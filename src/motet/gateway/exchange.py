@@ -103,6 +103,9 @@ class Refusal:
         self._connection.write(answers.error_of(self._error, self._request_id, line, more=self._more, bodiless=self._bodiless))
         self._connection.finished(self)
 
+    def push(self, piece: bytes) -> None:
+        """Drop a piece of the body."""
+
     def cancel(self) -> None:
         """Have nothing to stop."""
 

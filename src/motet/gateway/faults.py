@@ -10,6 +10,7 @@ from motet.errors import (
     BodyTooLarge,
     ExpectationFailed,
     HeadersTooLarge,
+    HTTPError,
     MalformedRequest,
     MethodNotAllowed,
     MotetError,
@@ -65,11 +66,20 @@ def refusal(
         return ExpectationFailed("nothing like this can be expected", found=f"expect: {_shown(expected)}", instead="expect: 100-continue")
     if state.keys and not state.keys.admit(headers) and path not in OPEN_PATHS:
         return Unauthorized("the API key is missing or wrong", instead="the header `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-    if route is None:
-        return None
-    if method not in (b"POST", b"OPTIONS"):
-        where = f"{method.decode()} {route.path}"
-        return MethodNotAllowed("endpoints are called with POST", where=where, instead=f"POST {route.path}")
+    fault = None if route is None or route.surface == "ingress" else _endpoint_fault(route, method, headers)
+    return stopping(route) if fault is None and route is not None and state.draining else fault
+
+
+def _endpoint_fault(route: EndpointRoute, method: bytes, headers: Mapping[bytes, bytes]) -> MotetError | None:
+    """Return why a request isn't one that an endpoint takes."""
+    where = f"{method.decode()} {route.path}"
+    if method != b"POST" or not route.whole:
+        if route.surface == "websocket" and method == b"GET":
+            return HTTPError(426, "this path speaks WebSocket only", where=where, instead="a WebSocket client: `Upgrade: websocket`")
+        if method.decode() not in allowed_methods(route).split(", "):
+            return MethodNotAllowed("the endpoint isn't called with this method", where=where, instead=f"{route.methods[0]} {route.path}")
+    if not route.whole and b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
+        return UnsupportedMediaType("the endpoint reads plain bodies only", where=where, instead="the plain body")
     if (coding := headers.get(b"content-encoding")) is not None and coding.lower() not in _CODINGS:
         return UnsupportedMediaType(
             "the body's coding can't be read",
@@ -78,7 +88,12 @@ def refusal(
             accept_encoding="gzip",
             instead="gzip, or the plain body",
         )
-    return stopping(route) if state.draining else None
+    return None
+
+
+def allowed_methods(route: EndpointRoute) -> str:
+    """Return the methods that an endpoint answers to, as the header `Allow` has them."""
+    return ", ".join([*route.methods, *(["HEAD"] if "GET" in route.methods and route.surface == "http" else []), "OPTIONS"])
 
 
 def stopping(route: EndpointRoute) -> ShuttingDown:

@@ -21,6 +21,10 @@ class Limits:
         linger: for a refused client to stop sending, so that it sees the refusal and no reset.
         waiting: requests of one connection that wait for their turn before reading from it is paused.
         waiting_bytes: bodies of those.
+        message: of a WebSocket, from the client.
+        handshake: for an endpoint to accept a WebSocket.
+        ping: without a word from the client of a WebSocket before it is pinged.
+        pong: for it to answer that.
         connections: at once; beyond, the gateway answers 503 and closes.
     """
 
@@ -35,4 +39,8 @@ class Limits:
     linger: float = 5
     waiting: int = 8
     waiting_bytes: int = 1 << 20
+    message: int = 16 << 20
+    handshake: float = 60
+    ping: float = 20
+    pong: float = 20
     connections: int = 10_000

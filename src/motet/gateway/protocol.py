@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from motet.errors import Overloaded
 from motet.gateway import answers
 from motet.gateway.exchange import Turn, reset_on_close
 from motet.gateway.reading import DEAF, IDLE, RequestReader
 from motet.gateway.state import GatewayState
+
+if TYPE_CHECKING:
+    from motet.gateway.sockets import SocketExchange
 
 
 class Connection(asyncio.Protocol):
@@ -23,7 +26,9 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_buffered",
+        "_choked",
         "_current",
+        "_full",
         "_lingers",
         "_paused",
         "_reader",
@@ -44,7 +49,9 @@ class Connection(asyncio.Protocol):
         self._current: Turn | None = None
         self._waiting: deque[Turn] = deque()
         self._advancing = False
-        self._paused = False  # reading
+        self._full = False  # as many requests wait as may
+        self._choked = False  # the replica is slower than the body that it gets
+        self._paused = False  # reading, because of one of them
         self._lingers = False  # everything is answered, and what the client still sends is thrown away
         self._stalled = state.now  # when the client last took something of what waits for it
         self._buffered = 0
@@ -101,9 +108,26 @@ class Connection(asyncio.Protocol):
             return
         self._waiting.append(turn)
         limits = self.state.limits
-        if not self._paused and (len(self._waiting) >= limits.waiting or sum(t.size for t in self._waiting) > limits.waiting_bytes):
-            self._paused = True
+        if not self._full and (len(self._waiting) >= limits.waiting or sum(t.size for t in self._waiting) > limits.waiting_bytes):
+            self._full = True
+            self._pause()
+
+    def choke(self, *, choked: bool) -> None:
+        """Stop reading from the client, or go on, because the replica is slower than it."""
+        self._choked = choked
+        self._pause()
+
+    def _pause(self) -> None:
+        """Read, or don't."""
+        wanted = self._full or self._choked
+        if wanted == self._paused or self._transport.is_closing():
+            return
+        self._paused = wanted
+        if wanted:
             self._transport.pause_reading()
+        else:
+            self._reader.restart_clock()
+            self._transport.resume_reading()
 
     def finished(self, turn: Turn) -> None:
         """Give the next request its turn, or close if that was the last."""
@@ -128,10 +152,9 @@ class Connection(asyncio.Protocol):
             self._current = self._waiting.popleft()
             self._current.start()
         self._advancing = False
-        if self._paused and not self._waiting and not self._transport.is_closing():
-            self._paused = False
-            self._reader.restart_clock()
-            self._transport.resume_reading()
+        if self._full and not self._waiting:
+            self._full = False
+            self._pause()
 
     def invite(self) -> bool:
         """Ask for a body if nothing else has to be answered before; returns whether it did."""
@@ -140,11 +163,28 @@ class Connection(asyncio.Protocol):
             self.write(answers.CONTINUE)
         return free
 
+    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int] | None:
+        """Return host and port of the client or of this end."""
+        found: tuple[str, int] | str | None = self._transport.get_extra_info(name)
+        return (found[0], found[1]) if isinstance(found, tuple) else None  # a Unix socket has a name, or none
+
     def last_lines(self, turn: Turn) -> bytes:
         """Return the header lines that end every head: the turn's own, and what becomes of the connection."""
         if turn.close or self.state.draining:
             return turn.lines + answers.CLOSE
         return turn.lines + answers.KEEP_ALIVE if turn.old else turn.lines
+
+    def become_socket(self, exchange: SocketExchange, headers: dict[bytes, bytes], rest: bytes) -> bool:
+        """Go on as a WebSocket, unless requests wait for their answers; returns whether it did."""
+        if self._current is not None or self._waiting:
+            return False
+        from motet.gateway.sockets import SocketConnection  # noqa: PLC0415  # where there are WebSockets
+
+        socket = SocketConnection(self.state, self._transport, headers, exchange)
+        self.state.connections.discard(self)
+        self._transport.set_protocol(socket)
+        socket.begin(rest)
+        return True
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -161,9 +201,8 @@ class Connection(asyncio.Protocol):
             return
         self._lingers = True
         self._transport.write_eof()
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._full = self._choked = False
+        self._pause()
 
     def cut(self, *, reset: bool) -> None:
         """Close in the middle of an answer; with a reset where the end of the connection would be that of the answer."""

@@ -7,11 +7,12 @@ import math
 import random
 import re
 import time
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 import httptools
 
 from motet.errors import (
+    HTTPError,
     MalformedRequest,
     MethodNotAllowed,
     MotetError,
@@ -21,16 +22,21 @@ from motet.errors import (
 from motet.gateway.bridge import SiteCall
 from motet.gateway.coding import READABLE, CodedExchange
 from motet.gateway.cors import is_preflight
-from motet.gateway.exchange import Allowed, Answerer, HttpExchange, Refusal, Turn
-from motet.gateway.faults import body_too_large, framing_fault, headers_too_large, path_of, refusal, stopping, url_fault
+from motet.gateway.entry import tunnelled
+from motet.gateway.exchange import Allowed, HttpExchange, Refusal, Turn
+from motet.gateway.faults import allowed_methods, body_too_large, framing_fault, headers_too_large, path_of, refusal, stopping, url_fault
 from motet.gateway.heads import END, EndpointHead
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
+from motet.gateway.tunnel import TunnelConnection, TunnelExchange
 from motet.media import accepts_coding
 from motet.runtime.exchange import Format
 from motet.runtime.router import IDEMPOTENT_RETRIES
 from motet.trace import received
 from motet.wire.payload import Payload
+
+if TYPE_CHECKING:
+    from motet.gateway.sockets import SocketExchange
 
 log = logging.getLogger("motet.gateway")
 
@@ -38,8 +44,8 @@ _random_bits = random.getrandbits
 _SANE_ID = re.compile(rb"[!-~]{1,128}").fullmatch
 
 
-METHODS: Final = "POST, OPTIONS"  # of endpoints
 SITE_METHODS: Final = "GET, HEAD, OPTIONS"
+UPGRADE: Final = {"upgrade": "websocket"}
 CHALLENGE: Final = {"www-authenticate": "Bearer"}
 
 # What a reader waits for. Plain numbers: looking up members of an enum took a sixth of the time that reading a request takes.
@@ -49,7 +55,7 @@ BODY: Final = 2
 DEAF: Final = 3  # nothing: the last request is complete or refused
 
 
-class Taker(Answerer, Protocol):
+class Taker(TunnelConnection, Protocol):
     """The connection, as its reader sees it."""
 
     def arrived(self, turn: Turn) -> None:
@@ -57,6 +63,14 @@ class Taker(Answerer, Protocol):
 
     def invite(self) -> bool:
         """Ask for a body with `100 Continue` if nothing else has to be answered before; returns whether it did."""
+        ...
+
+    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int] | None:
+        """Return host and port of the client or of this end."""
+        ...
+
+    def become_socket(self, exchange: SocketExchange, headers: dict[bytes, bytes], rest: bytes) -> bool:
+        """Go on as a WebSocket, unless requests wait for their answers; returns whether it did."""
         ...
 
     def abort(self) -> None:
@@ -195,7 +209,10 @@ class RequestReader:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_upgrade() + data[upgrade.args[0] :]
+                rest = data[upgrade.args[0] :]
+                if self._opens_socket(rest):
+                    break
+                data = self._without_upgrade() + rest
                 continue
             except httptools.HttpParserCallbackError:
                 log.exception("a request broke the gateway")
@@ -206,9 +223,16 @@ class RequestReader:
 
     def refuse(self, error: MotetError) -> None:
         """Answer with an error once its turn has come, and read nothing any more."""
-        if self.phase != DEAF:
-            self.phase = DEAF
+        if self.phase == DEAF:
+            return
+        tunnel = self._ready if self.phase == BODY and type(self._ready) is TunnelExchange else None
+        self.phase = DEAF
+        if tunnel is None:
             self._connection.arrived(self._refused(error, close=True))
+        elif tunnel.done:  # it is answered, so there is no place for an error
+            self._connection.cut(reset=False)
+        else:
+            tunnel.break_off(error)
 
     def overdue(self) -> RequestTimeout | None:
         """Return what the client is late with."""
@@ -241,7 +265,7 @@ class RequestReader:
         self._fields = 0
         self._body = b""
         self._route: EndpointRoute | None = None
-        self._ready: Refusal | Allowed | None = None  # an answer that doesn't depend on the body
+        self._ready: Refusal | Allowed | TunnelExchange | None = None  # what is served without the whole body
         self._lines = b""
         self._trace: str | None = None
         self._old = False
@@ -261,7 +285,7 @@ class RequestReader:
         name = name.lower()
         value = value.rstrip(b" \t")  # the parser leaves there what is no part of it
         headers = self._headers
-        headers[name] = value if name not in headers else headers[name] + b", " + value
+        headers[name] = value if name not in headers else headers[name] + (b"; " if name == b"cookie" else b", ") + value
 
     def on_headers_complete(self) -> None:
         """Decide what the request is, before any of its body is taken."""
@@ -285,9 +309,12 @@ class RequestReader:
             self.refuse(error)
             return
         if self._route is None:
-            self._route = self._state.routes.get(path_of(self._url))
+            path = path_of(self._url)
+            self._route = self._state.routes.get(path) or self._state.mounts.find(path)
         self._ready = self._early_answer(parser.get_method(), headers)
-        if b"expect" in headers and not self._old:
+        if self._ready is None and self._route is not None and not self._route.whole:
+            self._begin_tunnel(self._route, expects=b"expect" in headers and not self._old)
+        elif b"expect" in headers and not self._old:
             if self._ready is not None:  # whether the client sends the body now is up to it, so this is the last request
                 self._ready.close = True
                 self.phase = DEAF
@@ -302,10 +329,12 @@ class RequestReader:
         self._progress = True
         self.uninvited = False
         self._moved = self._state.now
-        if self._ready is not None:
+        if (ready := self._ready) is not None:
             self._size += len(data)
             if self._size > self._state.limits.body:  # so much isn't read only to be dropped
                 self.refuse(body_too_large(self._state.limits, f"more than {self._state.limits.body} bytes"))
+            elif type(ready) is TunnelExchange:
+                ready.push(data)
             return
         if not self._body:
             self._body = data
@@ -323,6 +352,10 @@ class RequestReader:
             return
         self.phase = DEAF if self._close else IDLE
         turn: Turn
+        if type(self._ready) is TunnelExchange:
+            self.since = self._state.now
+            self._ready.push_end()
+            return
         if self._ready is not None:
             turn = self._ready
         elif self._route is None:
@@ -378,6 +411,34 @@ class RequestReader:
             exchange.inflates, exchange.deflates = head.inflates, head.deflates
         return exchange
 
+    def _begin_tunnel(self, route: EndpointRoute, *, expects: bool) -> None:
+        """Give a request its turn before its body is there."""
+        self._size = 0  # of the body, from here on
+        self._ready = exchange = TunnelExchange(
+            **self._tunnelled(route, "http"),
+            connection=self._connection,
+            close=self._close,
+            lines=self._lines,
+            old=self._old,
+            bodiless=self._parser.get_method() == b"HEAD",
+            expects=expects,
+        )
+        self._connection.arrived(exchange)
+
+    def _tunnelled(self, route: EndpointRoute, kind: Literal["http", "websocket"]) -> dict[str, Any]:
+        return tunnelled(
+            route,
+            kind,
+            method=self._parser.get_method().decode(),
+            url=self._url,
+            headers=self._headers,
+            old=self._old and self._parser.get_http_version() == "1.0",
+            client=self._connection.address("peername"),
+            server=self._connection.address("sockname"),
+            request_id=self._request_id(),
+            trace=self._trace,
+        )
+
     def _site_call(self) -> SiteCall:
         return SiteCall(
             self._connection,
@@ -398,14 +459,16 @@ class RequestReader:
             return self._allowed(preflight=True)
         path = self._url if self._route is not None else path_of(self._url)
         if (error := refusal(self._state, self._route, path, method, headers, old=self._old)) is not None:
-            more = {"allow": METHODS} if type(error) is MethodNotAllowed else CHALLENGE if type(error) is Unauthorized else None
+            more = CHALLENGE if type(error) is Unauthorized else UPGRADE if type(error) is HTTPError else None
+            if type(error) is MethodNotAllowed and self._route is not None:
+                more = {"allow": allowed_methods(self._route)}
             return self._refused(error, close=self._close, more=more)
-        if method == b"OPTIONS" and (self._route is not None or self._url == b"*"):
+        if method == b"OPTIONS" and (self._url == b"*" if self._route is None else self._route.surface != "ingress"):
             return self._allowed(preflight=False)
         return None
 
     def _allowed(self, *, preflight: bool) -> Allowed:
-        methods = METHODS if self._route is not None else SITE_METHODS
+        methods = allowed_methods(self._route) if self._route is not None else SITE_METHODS
         lines = self._lines
         if preflight:
             lines += self._state.cors.preflight(self._headers, methods.encode())
@@ -436,6 +499,32 @@ class RequestReader:
         return Refusal(
             self._connection, error, request_id=request_id, close=close, lines=self._lines, old=self._old, bodiless=bodiless, more=more
         )
+
+    def _opens_socket(self, rest: bytes) -> bool:
+        """Hand the connection over if the head that was just read is the handshake of a WebSocket; returns whether it was one.
+
+        Such a head for a path without WebSockets is answered as if it asked for no other protocol.
+        """
+        headers, path, state = self._headers, path_of(self._url), self._state
+        route = state.routes.get(self._url) or state.routes.get(path) or state.mounts.find(path)
+        if route is None or route.surface not in ("websocket", "ingress") or self._parser.get_method() != b"GET":
+            return False
+        if headers.get(b"upgrade", b"").lower() != b"websocket" or headers.get(b"content-length", b"0") != b"0":
+            return False
+        from motet.gateway.sockets import SocketExchange, handshake_fault  # noqa: PLC0415  # where there are WebSockets
+
+        self._route = route
+        self._read_context(headers)
+        version = self._parser.get_http_version()
+        fault = framing_fault(state.limits, headers, size=self._size, fields=self._fields, version=version)
+        if (error := fault or handshake_fault(state, route, path, headers)) is not None:
+            self.refuse(error)
+            return True
+        self.phase = DEAF
+        if not self._connection.become_socket(SocketExchange(**self._tunnelled(route, "websocket")), headers, rest):
+            self.phase = HEAD
+            self.refuse(MalformedRequest("a WebSocket can't begin behind a request that isn't answered yet", where=route.path))
+        return True
 
     def _without_upgrade(self) -> bytes:
         """Return the head that was just read as if it asked for no other protocol, which a server may ignore, for a new parser.

@@ -12,7 +12,7 @@ from motet.gateway.auth import ApiKeys
 from motet.gateway.cors import Cors
 from motet.gateway.heads import KnownHeads
 from motet.gateway.limits import Limits
-from motet.gateway.routes import AppRoutes, EndpointRoute, route_table
+from motet.gateway.routes import AppRoutes, EndpointRoute, Mounts, route_table
 from motet.runtime.router import Router
 
 
@@ -53,6 +53,7 @@ class GatewayState:
         self.apps: Sequence[AppRoutes] = ()
         self.routes: dict[bytes, EndpointRoute] = {}
         self.heads = KnownHeads()
+        self.mounts = Mounts(())
         self.not_ready: Mapping[str, str] = {}
         self.connections: set[Swept] = set()
         self.awaited: set[Swept] = set()  # what draining waits for: connections that were busy when it began
@@ -68,6 +69,7 @@ class GatewayState:
         self.not_ready = not_ready
         self.routes = route_table(apps)
         self.heads.clear()
+        self.mounts = Mounts(apps)
 
     def unready(self) -> dict[str, str]:
         """Return why requests can't be served yet or any more, by app or part; nothing if they can."""

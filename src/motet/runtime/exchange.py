@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from motet.runtime.inbox import TUNNEL_WINDOW, Inbox
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
 
@@ -21,6 +22,7 @@ class Format(enum.IntEnum):
 
     CODEC = 0  # [args, kwargs] and values, by the typed codec
     HTTP = 1  # a raw HTTP body by its content type, answered with raw bytes
+    TUNNEL = 2  # the head of an HTTP request, with pieces after it in both directions
 
 
 class Reply(Protocol):
@@ -41,6 +43,16 @@ class Reply(Protocol):
     def failure(self, failure: Failure) -> None:
         """End with an error."""
 
+    def credit(self, size: int) -> None:
+        """Let the caller send `size` more bytes of pieces."""
+
+
+class Restartable(Protocol):
+    """The replica's end of a tunnel, as its replica sees it."""
+
+    def restart(self) -> None:
+        """End what would last as long as its client wants."""
+
 
 class Request(msgspec.Struct, eq=False, kw_only=True):
     """A request as a replica has it.
@@ -56,7 +68,9 @@ class Request(msgspec.Struct, eq=False, kw_only=True):
         content_type: of the body, over HTTP.
         accept: what the client takes, over HTTP.
         cancelled: whether nobody waits for answers any more.
-        credit: items of a stream that may be sent.
+        inbox: what the caller of a tunnel sends.
+        tunnel: set while it runs over one.
+        credit: items of a stream that may be sent; bytes of a tunnel.
         on_credit: set by a stream that waits for credit.
         abort: set while it runs: stops it.
     """
@@ -71,9 +85,16 @@ class Request(msgspec.Struct, eq=False, kw_only=True):
     content_type: str | None = None
     accept: str | None = None
     cancelled: bool = False
+    inbox: Inbox | None = None
+    tunnel: Restartable | None = None
     credit: int = WINDOW
     on_credit: Callable[[], object] | None = None
     abort: Callable[[], object] | None = None
+
+    def open_tunnel(self) -> None:
+        """Get ready for pieces from the caller, and for credit in bytes."""
+        self.inbox = Inbox(self.reply.credit)
+        self.credit = TUNNEL_WINDOW
 
     def expired(self) -> bool:
         """Whether the deadline has passed."""
@@ -107,6 +128,12 @@ class Link(Protocol):
 
     def credit(self, exchange: Exchange, items: int) -> None:
         """Let a stream send more items."""
+
+    def item(self, exchange: Exchange, piece: bytes) -> None:
+        """Send a piece through a tunnel."""
+
+    def end(self, exchange: Exchange) -> None:
+        """Say that no piece follows."""
 
 
 class Finisher(Protocol):
@@ -197,6 +224,12 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     def on_item(self, payload: Payload, items: int) -> None:
         """Take one item of a stream; over HTTP also several of them, one behind the other."""
         raise NotImplementedError
+
+    def assigned(self) -> None:
+        """Note that a replica has a tunnel, from the start: what is to follow can be sent to it."""
+
+    def on_credit(self, size: int) -> None:
+        """Note that the replica has taken `size` bytes of pieces."""
 
     def on_end(self) -> None:
         """Note the good end of a stream."""

@@ -20,7 +20,8 @@ class Handle:
         self._caller = caller
         self._options = spec.options if options is None else options
         for plan in spec.endpoints:
-            method = _method(caller, Method.of(spec, plan, self._options))
+            chosen = Method.of(spec, plan, self._options)
+            method = _refusal(chosen) if plan.over_http else _method(caller, chosen)
             if plan.name != "__call__":
                 setattr(self, plan.name, method)
             else:
@@ -67,4 +68,15 @@ def _method(caller: Caller, method: Method) -> Callable[..., Call[Any] | Stream[
 
     call.__name__ = method.endpoint
     call.__qualname__ = method.name
+    return call
+
+
+def _refusal(method: Method) -> Callable[..., Call[Any] | Stream[Any]]:
+    def call(*_: object, **__: object) -> Call[Any] | Stream[Any]:
+        raise UsageError(
+            f"{method.name} needs an HTTP request, which a call between services isn't",
+            where=user_place(),
+            instead="an endpoint that takes and gives values, called by both",
+        )
+
     return call

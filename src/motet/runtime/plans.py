@@ -6,17 +6,31 @@ from collections.abc import Mapping
 
 import msgspec
 
-from motet.definitions import Kind, ServiceDefinition
+from motet.definitions import INHERIT, EndpointDefinition, Kind, ServiceDefinition, Surface
 from motet.options import CallOptions, Config
+from motet.schema import schema_of
 
 
 class EndpointPlan(msgspec.Struct, frozen=True):
-    """One endpoint as its callers see it: how it answers, its time limit in seconds, and whether it may be repeated."""
+    """One endpoint as its callers see it.
+
+    Attributes:
+        name: of the method.
+        kind: whether it answers once or with a stream.
+        timeout: seconds that a call may take, or None.
+        idempotent: whether a call may be repeated.
+        surface: how its requests come over HTTP.
+        methods: of HTTP that it answers to.
+        over_http: whether it needs an HTTP request, so that services can't call it.
+    """
 
     name: str
     kind: Kind
     timeout: float | None
     idempotent: bool
+    surface: Surface = "call"
+    methods: tuple[str, ...] = ("POST",)
+    over_http: bool = False
 
 
 class HandleSpec(msgspec.Struct, frozen=True):
@@ -61,9 +75,20 @@ class Method(msgspec.Struct, frozen=True):
 
 def endpoint_plans(definition: ServiceDefinition, config: Config) -> tuple[EndpointPlan, ...]:
     """Return the plans of a service's endpoints under the options of its node."""
-    return tuple(
-        EndpointPlan(name=e.name, kind=e.kind, timeout=definition.timeout_of(e, config), idempotent=definition.is_idempotent(e, config))
-        for e in definition.endpoints.values()
+    return tuple(_plan(endpoint, definition, config) for endpoint in definition.endpoints.values())
+
+
+def _plan(endpoint: EndpointDefinition, definition: ServiceDefinition, config: Config) -> EndpointPlan:
+    schema = schema_of(endpoint, definition.cls)
+    lasting = schema.surface == "websocket" and endpoint.timeout is INHERIT  # as long as both sides want
+    return EndpointPlan(
+        name=endpoint.name,
+        kind=endpoint.kind,
+        timeout=None if lasting else definition.timeout_of(endpoint, config),
+        idempotent=definition.is_idempotent(endpoint, config),
+        surface=schema.surface,
+        methods=schema.methods,
+        over_http=schema.over_http,
     )
 
 

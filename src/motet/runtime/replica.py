@@ -9,25 +9,27 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from motet.context import Context, Scope, enter_scope, injected, new_request_id
 from motet.definitions import EndpointDefinition, ServiceDefinition
-from motet.errors import MotetError, NotFound
+from motet.errors import MotetError, NotFound, UsageError
 from motet.options import Config
 from motet.runtime.batch_execution import BatchRunner
 from motet.runtime.batching import BatchLane
 from motet.runtime.exchange import Request
 from motet.runtime.execution import Runner, close_scope
 from motet.runtime.lifecycle import REPLICA, Lifecycle
+from motet.runtime.lifespan import Lifespan
 from motet.runtime.mailbox import Lane, Mailbox, SlotLane
 from motet.runtime.threads import WorkerThreads, as_exception
-from motet.schema import schema_of
+from motet.schema import EndpointSchema, schema_of
 from motet.wire import failure
 
 log = logging.getLogger("motet.replica")
 
 ASYNC_CONCURRENCY = 100
+LASTING_CONCURRENCY = 1000  # WebSockets and requests of an ASGI app, which mostly wait
 SWITCH_INTERVAL = 0.0005  # s; a thread that runs Python code delays the loop by up to this, 5 ms by default
 
 
@@ -67,7 +69,8 @@ class Replica:
         self._has_sync = any(not endpoint.is_async for endpoint in endpoints)
         self._threads = WorkerThreads(spec.config.concurrency or 1, name=spec.identity)
         self._instance: object = None
-        self._release: dict[bool, Callable[[], None]] = {}
+        self._release: dict[str, Callable[[], None]] = {}
+        self._lifespan: Lifespan | None = None
 
     @property
     def busy(self) -> int:
@@ -99,6 +102,8 @@ class Replica:
             if (start := getattr(self._instance, "start", None)) is not None:
                 await start()
             await self.check_health()
+            self._open(loop)
+            await self._start_ingress()
         except BaseException as error:
             self.lifecycle.move("failed")
             self._threads.close()
@@ -107,7 +112,6 @@ class Replica:
             raise as_exception(error) from error
         finally:
             close_scope(scope)
-        self._open(loop)
         self.lifecycle.move("started")
 
     async def check_health(self) -> None:
@@ -122,12 +126,13 @@ class Replica:
         config = self.spec.config
         sync_lane = SlotLane(self._mailbox, config.concurrency or 1, self._start)
         async_lane = SlotLane(self._mailbox, config.concurrency or ASYNC_CONCURRENCY, self._start)
-        self._mailbox.lanes += [sync_lane, async_lane]
+        lasting_lane = SlotLane(self._mailbox, config.concurrency or LASTING_CONCURRENCY, self._start)
+        self._mailbox.lanes += [sync_lane, async_lane, lasting_lane]
         for name, endpoint in self.spec.definition.endpoints.items():
-            kind = Runner if endpoint.batching is None else BatchRunner
-            runner = kind(
+            schema = schema_of(endpoint, self.spec.definition.cls)
+            runner = _runner_class(endpoint, schema)(
                 endpoint=endpoint,
-                schema=schema_of(endpoint, self.spec.definition.cls),
+                schema=schema,
                 instance=self._instance,
                 loop=loop,
                 owner=self.spec.node,
@@ -138,9 +143,22 @@ class Replica:
             if isinstance(runner, BatchRunner):
                 self._lanes[name] = lane = self._batch_lane(endpoint, runner, loop)
                 self._mailbox.lanes.append(lane)
-            else:
-                self._lanes[name] = async_lane if endpoint.is_async else sync_lane
-        self._release = {False: sync_lane.release, True: async_lane.release}
+                continue
+            lasting = schema.surface in ("websocket", "ingress")
+            slots = lasting_lane if lasting else async_lane if endpoint.is_async else sync_lane
+            self._lanes[name] = slots
+            self._release[name] = slots.release
+
+    async def _start_ingress(self) -> None:
+        """Make the ASGI app, if the service has one, and run its startup."""
+        for name, endpoint in self.spec.definition.endpoints.items():
+            if endpoint.ingress:
+                runner: Any = self._runners[name]
+                app = endpoint.function(self._instance)
+                refuse_clashes(app, self.spec.definition)
+                self._lifespan = Lifespan(app, where=f"{self.spec.node}.{name}")
+                await self._lifespan.start()
+                runner.serve(app, self._lifespan.state)
 
     def _batch_lane(self, endpoint: EndpointDefinition, runner: BatchRunner, loop: asyncio.AbstractEventLoop) -> BatchLane:
         assert endpoint.batching is not None
@@ -182,7 +200,7 @@ class Replica:
 
     def _start(self, request: Request) -> None:
         runner = self._runners[request.endpoint]
-        release = self._release[runner.endpoint.is_async]
+        release = self._release[request.endpoint]
 
         def done() -> None:
             self._forget(request)
@@ -213,6 +231,9 @@ class Replica:
             self.lifecycle.move("drain")
         self._mailbox.close("is stopping")
         self._idle = asyncio.Event()
+        for request in list(self._requests):
+            if request.tunnel is not None:
+                request.tunnel.restart()
         try:
             async with asyncio.timeout(timeout):
                 if self._requests:
@@ -234,6 +255,12 @@ class Replica:
         if self.lifecycle.allows("stop"):
             self.lifecycle.move("stop")
         self._mailbox.close("has stopped")
+        if self._lifespan is not None:
+            try:
+                async with asyncio.timeout(max(1.0, self.spec.config.drain)):
+                    await self._lifespan.stop()
+            except Exception:
+                log.exception("the shutdown of %s's app failed", self.spec.node)
         if (stop := getattr(self._instance, "stop", None)) is not None:
             try:
                 async with asyncio.timeout(max(1.0, self.spec.config.drain)):
@@ -243,6 +270,33 @@ class Replica:
         self._threads.close()
         if self.lifecycle.allows("stopped"):
             self.lifecycle.move("stopped")
+
+
+def _runner_class(endpoint: EndpointDefinition, schema: EndpointSchema) -> type[Runner]:
+    if endpoint.batching is not None:
+        return BatchRunner
+    if schema.surface == "call":
+        return Runner
+    from motet.runtime.web_execution import WebRunner  # noqa: PLC0415  # it needs Starlette, which most services don't
+
+    return WebRunner
+
+
+def refuse_clashes(app: object, definition: ServiceDefinition) -> None:
+    """Refuse an ASGI app with a route that one of the service's endpoints has, as far as the app tells its routes.
+
+    Raises:
+        UsageError: it has one.
+    """
+    taken = {f"/{name}" for name, endpoint in definition.endpoints.items() if not endpoint.ingress}
+    paths: list[object] = [getattr(route, "path", None) for route in getattr(app, "routes", ())]
+    if clashing := sorted({str(path) for path in paths if path in taken}):
+        raise UsageError(
+            f"the app of {definition.name} has a route that an endpoint has too",
+            where=definition.place,
+            found=", ".join(clashing),
+            instead="another name of the endpoint, or of the route",
+        )
 
 
 def call_constructor(definition: ServiceDefinition, arguments: Mapping[str, object]) -> object:

@@ -22,6 +22,7 @@ from motet.wire.frames import (
     FrameReader,
     FrameWriter,
     decode_answer,
+    decode_number,
     encode_meta,
     pack,
     parts_of,
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("motet.link")
 
-_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE, _FORGET = (
+_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE, _FORGET, _CREDIT = (
     int(k)
     for k in (
         FrameKind.CALL, FrameKind.RESULT, FrameKind.ITEM, FrameKind.END, FrameKind.BEGIN, FrameKind.FAILURE, FrameKind.FORGET,
+        FrameKind.CREDIT,
     )
 )  # fmt: skip
 _NO_META = AnswerMeta()
@@ -105,6 +107,16 @@ class SocketLink(asyncio.Protocol):
         if exchange.id in self._exchanges:
             self._writer.write(pack(FrameKind.CREDIT, exchange.id, encode_meta(items)))
 
+    def item(self, exchange: Exchange, piece: bytes) -> None:
+        """Send a piece through a tunnel."""
+        if exchange.id in self._exchanges:
+            self._writer.write(pack(_ITEM, exchange.id, b"", Payload(piece)))
+
+    def end(self, exchange: Exchange) -> None:
+        """Say that no piece follows."""
+        if exchange.id in self._exchanges:
+            self._writer.write(pack(_END, exchange.id))
+
     def retire(self) -> None:
         """Close once everything outstanding is answered; nothing new is sent."""
         self._retiring = True
@@ -165,6 +177,9 @@ class SocketLink(asyncio.Protocol):
         return payload
 
     def _deliver(self, kind: int, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
+        if kind == _CREDIT:
+            exchange.on_credit(decode_number(meta))
+            return
         described = decode_answer(meta) if len(meta) else _NO_META
         if kind == _BEGIN:
             exchange.on_begin(described.content_type)

@@ -34,15 +34,16 @@ from motet.wire.payload import Payload
 log = logging.getLogger("motet.listener")
 
 # Plain numbers: members of an enum are slower to compare and to pack.
-_CALL, _CANCEL, _CREDIT, _RESULT, _ITEM, _RECEIVED, _FORGET = (
+_CALL, _CANCEL, _CREDIT, _RESULT, _ITEM, _RECEIVED, _FORGET, _END = (
     int(k)
     for k in (
         FrameKind.CALL, FrameKind.CANCEL, FrameKind.CREDIT, FrameKind.RESULT, FrameKind.ITEM, FrameKind.RECEIVED, FrameKind.FORGET,
+        FrameKind.END,
     )
 )  # fmt: skip
 BACKLOG = 1024
 RETRY = 1.0  # s after which a replica that is out of descriptors accepts callers again
-_FORMATS = (Format.CODEC, Format.HTTP)
+_FORMATS = (Format.CODEC, Format.HTTP, Format.TUNNEL)
 
 
 class Listener:
@@ -146,12 +147,24 @@ class CallerConnection(asyncio.Protocol):
         elif kind == _CREDIT:
             if (request := self._requests.get(number)) is not None:
                 request.grant(decode_number(meta))
+        elif kind in (_ITEM, _END):
+            self._piece(number, body if kind == _ITEM else None)
         elif kind == _RECEIVED:
             self.sharing.confirmed(meta)
         elif kind == _FORGET:
             self.sharing.forgotten(meta)
         else:
             log.error("%s got a frame of kind %s", self._replica.spec.identity, describe(kind))
+
+    def _piece(self, number: int, body: memoryview | None) -> None:
+        """Take a piece that comes through a tunnel, or the end of them."""
+        request = self._requests.get(number)
+        if request is None or request.inbox is None:
+            return
+        if body is None:
+            request.inbox.end()
+        else:
+            request.inbox.put(bytes(body))
 
     def _call(self, number: int, meta: memoryview, body: memoryview) -> None:
         reply = FrameReply(self, number)
@@ -168,6 +181,8 @@ class CallerConnection(asyncio.Protocol):
                 content_type=call.content_type,
                 accept=call.accept,
             )
+            if request.format is Format.TUNNEL:
+                request.open_tunnel()
             self._requests[number] = request
             self._replica.submit(request)
         except Unavailable as error:  # the caller has given the call up
@@ -231,3 +246,7 @@ class FrameReply:
         """End with an error."""
         self._connection.finished(self._number)
         self._connection.write(pack(FrameKind.FAILURE, self._number, payload=Payload(encode_failure(failure))))
+
+    def credit(self, size: int) -> None:
+        """Let the caller send `size` more bytes of pieces."""
+        self._connection.write(pack(FrameKind.CREDIT, self._number, encode_meta(size)))

@@ -21,7 +21,7 @@ from motet.engines.local.processes import Zygote
 from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
-from motet.gateway.routes import AppRoutes, EndpointRoute
+from motet.gateway.routes import AppRoutes, endpoint_routes
 from motet.runtime.plans import HandleSpec
 
 log = logging.getLogger("motet.supervisor")
@@ -41,12 +41,7 @@ class App:
         """Return what the gateway serves of it."""
         root = self.plan.node(self.plan.root)
         address = self.addresses[root.name]
-        endpoints = tuple(
-            EndpointRoute(
-                path=self.plan.paths[e.name], target=address, endpoint=e.name, kind=e.kind, timeout=e.timeout, idempotent=e.idempotent
-            )
-            for e in root.endpoints
-        )
+        endpoints = endpoint_routes(root.endpoints, address, self.plan.paths)
         return AppRoutes(app=self.plan.name, root=address, endpoints=endpoints, openapi=self.plan.openapi)
 
 

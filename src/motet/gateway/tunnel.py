@@ -1,0 +1,293 @@
+"""Requests that are handed to a replica in pieces, as they come, and answered the same way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from motet.errors import InvalidOutput, MotetError, http_status, public_fields
+from motet.gateway import answers
+from motet.gateway.exchange import SMALL, Answerer
+from motet.runtime.exchange import Exchange
+from motet.runtime.inbox import TUNNEL_WINDOW
+from motet.wire.failure import Failure
+from motet.wire.payload import Payload
+from motet.wire.tunnel import TunnelStart, decode_start
+
+log = logging.getLogger("motet.gateway")
+
+BODILESS = (204, 304)
+INFORMAL = 200  # statuses below it announce another answer
+# Headers that are about one connection and so not the endpoint's to set.
+CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+
+
+class TunnelConnection(Answerer, Protocol):
+    """The connection of a tunnel, as the tunnel sees it."""
+
+    def choke(self, *, choked: bool) -> None:
+        """Stop reading from the client, or go on, because the replica is slower than it."""
+
+
+class TwoWayExchange(Exchange, kw_only=True):
+    """An exchange with pieces from the gateway to the replica, as many as the replica gives credit for.
+
+    Attributes:
+        quota: bytes that may still be sent.
+        has_replica: whether a replica got it.
+        over: whether all pieces have come.
+        done: whether it has ended.
+        kept: what was sent, until the replica takes of it: one that refuses to begin leaves the request to another.
+    """
+
+    quota: int = TUNNEL_WINDOW
+    has_replica: bool = False
+    over: bool = False
+    done: bool = False
+    kept: list[bytes] | None = msgspec.field(default_factory=list[bytes])
+
+    @property
+    def begun_stream(self) -> bool:
+        """Whether a replica has taken pieces that nobody can send again."""
+        return self.kept is None
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait here for a replica."""
+        return sum(map(len, self.kept or ()))
+
+    def push(self, piece: bytes) -> None:
+        """Send a piece, now or as soon as a replica has the request."""
+        if self.done:
+            return
+        self.quota -= len(piece)
+        if self.kept is not None:
+            self.kept.append(piece)
+        if self.has_replica and self.link is not None:
+            self.link.item(self, piece)
+        if self.quota <= 0:
+            self.choke(choked=True)
+
+    def push_end(self) -> None:
+        """Say that there is no more."""
+        self.over = True
+        if self.has_replica and not self.done and self.link is not None:
+            self.link.end(self)
+
+    def assigned(self) -> None:
+        """Send what has come so far."""
+        self.has_replica = True
+        if self.link is None:
+            return
+        for piece in self.kept or ():
+            self.link.item(self, piece)
+        if self.over:
+            self.link.end(self)
+
+    def on_credit(self, size: int) -> None:
+        """Let the client send more."""
+        self.kept = None
+        was_choked = self.quota <= 0
+        self.quota += size
+        if was_choked and self.quota > 0:
+            self.choke(choked=False)
+
+    def choke(self, *, choked: bool) -> None:
+        """Stop reading from the client, or go on."""
+        raise NotImplementedError
+
+
+class TunnelExchange(TwoWayExchange, kw_only=True):
+    """One request; it has its turn from its head on, and its body follows.
+
+    Attributes:
+        connection: of the client.
+        close: whether the connection closes after the answer.
+        lines: complete header lines that it has besides those that every answer has.
+        old: whether the client speaks HTTP/1.0.
+        bodiless: whether the answer has headers only.
+        expects: whether the client waits for `100 Continue`.
+        started: whether it has its turn.
+        begun: whether a part of the answer is out.
+        broken: why the rest of its body can't be read, from before its turn.
+        owed: bytes that the client has and the replica hasn't heard of.
+        chunked: whether the answer goes out in chunks.
+        left: bytes of the answer that its content-length has announced.
+    """
+
+    connection: TunnelConnection
+    close: bool
+    lines: bytes
+    old: bool
+    bodiless: bool
+    expects: bool
+    started: bool = False
+    begun: bool = False
+    broken: MotetError | None = None
+    owed: int = 0
+    chunked: bool = False
+    left: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return self.held
+
+    # -- the turn --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Send it to a replica."""
+        self.started = True
+        if self.broken is not None:
+            self._refuse(self.broken)
+            return
+        if self.expects and not self.over and not self.held:
+            self.connection.write(answers.CONTINUE)
+        self.connection.state.router.send(self)
+
+    def cancel(self) -> None:
+        """Stop it; the client is gone."""
+        if not self.done:
+            self.done = True
+            self.connection.state.router.cancel(self)
+
+    def break_off(self, error: MotetError) -> None:
+        """End it because the rest of its body can't be read; nothing else is read from this client."""
+        self.close = True
+        if not self.started:
+            self.broken = error
+            return
+        self.connection.state.router.cancel(self)
+        if self.begun:
+            self.done = True
+            self.connection.cut(reset=not self.chunked)
+        else:
+            self._refuse(error)
+
+    def _refuse(self, error: MotetError) -> None:
+        self._write_error(http_status(error), public_fields(error))
+
+    def choke(self, *, choked: bool) -> None:
+        """Stop reading from the client, or go on."""
+        self.connection.choke(choked=choked)
+
+    # -- the answer ------------------------------------------------------------------------------------------------
+
+    def on_item(self, payload: Payload, items: int) -> None:  # noqa: ARG002  # each is one
+        """Write the head, or a piece of the body."""
+        if self.done:
+            return
+        if not self.begun:
+            self._begin(decode_start(payload.head))
+            return
+        self._piece(payload.head)
+        self.owed += len(payload.head)
+        if self.owed >= TUNNEL_WINDOW // 2 and self.connection.writable:
+            self.resume()
+
+    def resume(self) -> None:
+        """Let the replica send as much as the client has taken."""
+        if self.owed and not self.done:
+            owed, self.owed = self.owed, 0
+            self.connection.state.router.credit(self, owed)
+
+    def _begin(self, start: TunnelStart) -> None:
+        if start.status < INFORMAL:
+            self._break(InvalidOutput("an answer has a status from 200 to 599", where=self.name, found=str(start.status)))
+            return
+        self.begun = True
+        headers, self.left, wants_close = answer_headers(start.headers)
+        self.close = self.close or wants_close
+        if start.status in BODILESS:
+            self.bodiless = True
+        elif self.left is None and not self.bodiless:
+            if self.old:
+                self.close = True
+            else:
+                self.chunked = True
+                headers.append(("transfer-encoding", "chunked"))
+        if all(name != "x-request-id" for name, _ in headers):
+            headers.append(("x-request-id", self.request_id))
+        self.connection.write(answers.head(start.status, headers, self.connection.last_lines(self)))
+
+    def _piece(self, data: bytes | bytearray | memoryview) -> None:
+        if self.bodiless or not data:
+            return
+        write = self.connection.write
+        if self.left is not None:
+            self.left -= len(data)
+            if self.left < 0:
+                self._break(InvalidOutput("the body is longer than its content-length", where=self.name))
+                return
+        if not self.chunked:
+            write(data)
+        elif len(data) <= SMALL:
+            write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+        else:
+            write(b"%x\r\n" % len(data))
+            write(data)
+            write(b"\r\n")
+
+    def on_end(self) -> None:
+        """Write the good end."""
+        if self.done:
+            return
+        self.done = True
+        if self.left and not self.bodiless:
+            log.error("%s ended %d bytes short of its content-length (request %s)", self.name, self.left, self.request_id)
+            self.connection.cut(reset=True)
+            return
+        if self.chunked:
+            self.connection.write(answers.LAST_CHUNK)
+        self._finish()
+
+    def on_failure(self, failure: Failure) -> None:
+        """Answer with an error, or break the answer off."""
+        if self.done:
+            return
+        if self.begun:
+            self.done = True
+            self.connection.cut(reset=not self.chunked)
+        else:
+            self._write_error(failure.status, failure.fields)
+
+    def _break(self, error: MotetError) -> None:
+        """Stop because of what the endpoint sends."""
+        log.error("%s (request %s)", error, self.request_id)
+        self.connection.state.router.cancel(self)
+        if self.begun:
+            self.done = True
+            self.connection.cut(reset=True)
+        else:
+            self._refuse(error)
+
+    def _write_error(self, status: int, fields: dict[str, object]) -> None:
+        self.done = True
+        line = self.connection.last_lines(self)
+        self.connection.write(answers.error(status, fields, self.request_id, line, more={}, bodiless=self.bodiless))
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.quota <= 0:  # the rest of the body is read and dropped
+            self.choke(choked=False)
+        self.connection.finished(self)
+
+
+def answer_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int | None, bool]:
+    """Return the headers that a client gets of those that an endpoint set, their content-length, and whether it asks to close."""
+    headers: list[tuple[str, str]] = []
+    length: int | None = None
+    close = False
+    for name, value in pairs:
+        if name == b"connection":
+            close = close or b"close" in value.lower()
+        elif name == b"content-length" and (length is not None or not value.isdigit()):
+            continue
+        elif name not in CONNECTION_HEADERS:
+            if name == b"content-length":
+                length = int(value)
+            headers.append((name.decode("latin-1"), value.decode("latin-1")))
+    return headers, length, close
