@@ -123,7 +123,7 @@ async def _served(engine, app):
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}/{name}"
         finally:
-            await gateway.drain(0)
+            await gateway.close()
             await inline.stop()
 
 

@@ -42,7 +42,7 @@ async def test_request(web, method):
 
 async def test_methods(web):
     answer = await web.delete("/seen")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, PUT")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, PUT, HEAD, OPTIONS")
     assert answer.json()["error"]["type"] == "MethodNotAllowed"
     head = await web.head("/seen")
     assert (head.status_code, head.content) == (200, b"")
