@@ -1,10 +1,10 @@
 """Motet: write models as typed services, bind them into a graph, and run the same program inline, locally or on a cluster."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from motet._version import __version__
 from motet.calls import Call, Stream
-from motet.connecting import Connected, connect
 from motet.context import Context, CurrentRequest, current_request, injected
 from motet.errors import (
     CallCancelled,
@@ -28,10 +28,8 @@ from motet.faces import Failed
 from motet.forwarding import Forwarded
 from motet.graph import replace_service as replace
 from motet.options import Assets, Autoscale, CallOptions, Config, Environment, Image, Resources
-from motet.running import Running, delete, run, status
 from motet.service import Service, batched, depends, endpoint, ingress
 from motet.web import CLASSES as _WEB
-from motet.web import load as _load
 
 if TYPE_CHECKING:
     from starlette.datastructures import UploadFile
@@ -39,13 +37,30 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
+    from motet.connecting import Connected, connect
+    from motet.running import Running, delete, run, status
+
+# What not every program needs, and the modules that it is imported from when it is asked for.
+_ON_DEMAND = {
+    **_WEB,
+    **dict.fromkeys(("Connected", "connect"), "motet.connecting"),
+    **dict.fromkeys(("Running", "delete", "run", "status"), "motet.running"),
+}
+
 
 def __getattr__(name: str) -> object:
-    """Import what only some programs need: `Request`, `Response`, `UploadFile` and `WebSocket`."""
-    if name in _WEB:
-        return _load(name)
-    message = f"module 'motet' has no attribute {name!r}"
-    raise AttributeError(message)
+    """Import what is asked for."""
+    if name not in _ON_DEMAND:
+        message = f"module 'motet' has no attribute {name!r}"
+        raise AttributeError(message)
+    found: object = getattr(importlib.import_module(_ON_DEMAND[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Name what is imported on demand, too."""
+    return sorted({*globals(), *_ON_DEMAND})
 
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -21,11 +20,6 @@ CLASSES: Mapping[str, str] = MappingProxyType({
     "WebSocket": "starlette.websockets",
 })  # fmt: skip
 _ROLES: Mapping[str, Role] = {"Request": "request", "Response": "response", "UploadFile": "upload", "WebSocket": "websocket"}
-
-
-def load(name: str) -> Any:
-    """Import and return the class that `motet` offers as `name`."""
-    return getattr(importlib.import_module(CLASSES[name]), name)
 
 
 def role_of(annotation: Any) -> Role | None:
