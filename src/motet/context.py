@@ -51,7 +51,7 @@ class Scope(msgspec.Struct, eq=False, kw_only=True):
     trace: str | None
     deadline: float
     loop: asyncio.AbstractEventLoop
-    calls: set[Unfinished] = msgspec.field(default_factory=set)
+    calls: set[Unfinished] = set()  # each gets its own
     streams: dict[int, weakref.ref[Unfinished]] | None = None
     open: bool = True
     failed: bool = False

@@ -20,7 +20,10 @@ from motet.wire.payload import NOTHING, Buffer, Part, Payload
 from motet.wire.segments import SharedBuffer
 
 PREFIX = Struct("<IBII")
-LENGTH = Struct("<I")
+pack_prefix = PREFIX.pack
+unpack_prefix = PREFIX.unpack_from
+LARGE = 65536  # bytes from which it is cheaper to write apart than to copy behind a prefix
+PREFIX_SIZE = PREFIX.size
 MAX_FRAME = 2**31
 TOGETHER = 8  # frames to a write: with more of them the other process would idle until all are made
 
@@ -95,7 +98,9 @@ def pack(kind: int, exchange: int, meta: bytes = b"", payload: Payload = NOTHING
     Raises:
         InvalidOutput: it would be longer than a frame can be.
     """
-    size = len(payload.head)
+    head = payload.head
+    size = len(head)
+    described = len(meta)
     buffers: list[Buffer] = []
     if payload.buffers:
         buffers = [cast("Buffer", part) for part in payload.buffers if type(part) is not SharedBuffer]
@@ -103,10 +108,12 @@ def pack(kind: int, exchange: int, meta: bytes = b"", payload: Payload = NOTHING
     if size > MAX_FRAME:
         message = f"a value of {size:,} bytes is over the {MAX_FRAME:,} bytes that can be sent at once"
         raise InvalidOutput(message, instead="several smaller values, or a stream")
-    prefix = PREFIX.pack(9 + len(meta) + size, kind, exchange, len(meta))
+    prefix = pack_prefix(9 + described + size, kind, exchange, described) + meta
     if buffers:
-        return [prefix + meta + payload.head, *buffers]
-    return prefix + meta + payload.head
+        return [prefix + head, *buffers]
+    if size > LARGE:
+        return [prefix, head]
+    return prefix + head
 
 
 def split(body: memoryview, parts: tuple[int | Place, ...] | None, find: Callable[[Place], SharedBuffer]) -> Payload:
@@ -152,9 +159,10 @@ class FrameReader:
             data = self._rest + data
             self._rest = b""
         view = memoryview(data).toreadonly()
+        handle = self._handle
         start, end = 0, len(data)
-        while end - start >= PREFIX.size:
-            length, kind, exchange, meta_length = PREFIX.unpack_from(data, start)
+        while end - start >= PREFIX_SIZE:
+            length, kind, exchange, meta_length = unpack_prefix(data, start)
             if length > MAX_FRAME + 2**20 or meta_length > length - 9:
                 message = f"a frame of {length} bytes with {meta_length} bytes of meta is malformed"
                 raise MotetError(message)
@@ -162,8 +170,8 @@ class FrameReader:
             if stop > end:
                 self._begin_large(data, start, 4 + length)
                 return
-            meta_start = start + PREFIX.size
-            self._handle(kind, exchange, view[meta_start : meta_start + meta_length], view[meta_start + meta_length : stop])
+            body_start = start + PREFIX_SIZE + meta_length
+            handle(kind, exchange, view[start + PREFIX_SIZE : body_start], view[body_start:stop])
             start = stop
         self._rest = data[start:] if start else data
 
@@ -181,10 +189,10 @@ class FrameReader:
         self._large_filled += len(piece)
         if self._large_filled == len(large):
             self._large = None
-            _, kind, exchange, meta_length = PREFIX.unpack_from(large)
+            _, kind, exchange, meta_length = unpack_prefix(large)
             view = memoryview(large).toreadonly()
-            meta_end = PREFIX.size + meta_length
-            self._handle(kind, exchange, view[PREFIX.size : meta_end], view[meta_end:])
+            meta_end = PREFIX_SIZE + meta_length
+            self._handle(kind, exchange, view[PREFIX_SIZE:meta_end], view[meta_end:])
             return data[missing:]
         return b""
 

@@ -16,6 +16,7 @@ from motet.errors import MotetError, Unavailable
 from motet.runtime.exchange import Exchange
 from motet.wire.failure import decode_failure
 from motet.wire.frames import (
+    LARGE,
     AnswerMeta,
     CallMeta,
     FrameKind,
@@ -79,10 +80,14 @@ class SocketLink(asyncio.Protocol):
     def send(self, exchange: Exchange) -> None:
         """Start an exchange."""
         deadline = exchange.deadline
-        body = self._sharing.prepare(exchange.body) if exchange.body.buffers else exchange.body
+        body = exchange.body
+        parts = None
+        if body.buffers:
+            body = self._sharing.prepare(body)
+            parts = parts_of(body)
         meta = encode_meta(CallMeta(
             exchange.endpoint, exchange.format, None if deadline == math.inf else deadline - time.monotonic(), exchange.request_id,
-            exchange.trace, exchange.content_type, exchange.accept, parts_of(body),
+            exchange.trace, exchange.content_type, exchange.accept, parts,
         ))  # fmt: skip
         number = next(self._ids) & 0xFFFFFFFF
         frame = pack(_CALL, number, meta, body)
@@ -181,6 +186,14 @@ class SocketLink(asyncio.Protocol):
             exchange.on_credit(decode_number(meta))
             return
         described = decode_answer(meta) if len(meta) else _NO_META
+        if kind == _RESULT and described.parts is None:  # nearly all that comes
+            del self._exchanges[exchange.id]
+            # A view keeps alive what it was read with: that of a large HTTP body is hardly more, and soon written.
+            head = body if len(body) > LARGE and described.content_type is not None else bytes(body)
+            exchange.answer(Payload(head), described.content_type)
+            if self._retiring:
+                self._close_if_retired()
+            return
         if kind == _BEGIN:
             exchange.on_begin(described.content_type)
             return
