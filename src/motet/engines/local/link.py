@@ -29,7 +29,7 @@ from motet.wire.frames import (
     parts_of,
     split,
 )
-from motet.wire.payload import NOTHING, Payload
+from motet.wire.payload import Payload
 
 if TYPE_CHECKING:
     from motet.runtime.router import Router
@@ -168,7 +168,10 @@ class SocketLink(asyncio.Protocol):
         exchange = self._exchanges.get(number)
         try:
             if exchange is not None:
-                self._deliver(kind, exchange, meta, body)
+                if kind == _RESULT:
+                    self._answer(exchange, meta, body)
+                else:
+                    self._deliver(kind, exchange, meta, body)
             elif kind == _FORGET:
                 self._sharing.forgotten(meta)
             elif kind in (_RESULT, _ITEM) and len(meta):  # cancelled here while its answer was on the way
@@ -181,37 +184,44 @@ class SocketLink(asyncio.Protocol):
         self._sharing.received(payload)
         return payload
 
+    def _part(self, exchange: Exchange, described: AnswerMeta, body: memoryview) -> Payload | None:
+        """Return what came with a frame; None if who made it or passed it on has died, which will be known soon."""
+        try:
+            return self._payload(described, body)
+        except Unavailable:
+            del self._exchanges[exchange.id]
+            self._router.lost(exchange, self.replica)
+            return None
+
+    def _answer(self, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
+        described = decode_answer(meta) if len(meta) else _NO_META
+        payload: Payload | None
+        if described.parts is not None:
+            payload = self._part(exchange, described, body)
+            if payload is None:
+                return
+        else:
+            # A view keeps alive what it was read with: that of a large HTTP body is hardly more, and soon written.
+            payload = Payload(body if len(body) > LARGE and described.content_type is not None else bytes(body))
+        del self._exchanges[exchange.id]
+        exchange.answer(payload, described.content_type)
+        if self._retiring:
+            self._close_if_retired()
+
     def _deliver(self, kind: int, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
         if kind == _CREDIT:
             exchange.on_credit(decode_number(meta))
             return
         described = decode_answer(meta) if len(meta) else _NO_META
-        if kind == _RESULT and described.parts is None:  # nearly all that comes
-            del self._exchanges[exchange.id]
-            # A view keeps alive what it was read with: that of a large HTTP body is hardly more, and soon written.
-            head = body if len(body) > LARGE and described.content_type is not None else bytes(body)
-            exchange.answer(Payload(head), described.content_type)
-            if self._retiring:
-                self._close_if_retired()
-            return
         if kind == _BEGIN:
             exchange.on_begin(described.content_type)
             return
-        payload = NOTHING
-        if kind in (_RESULT, _ITEM):
-            try:
-                payload = self._payload(described, body)
-            except Unavailable:  # who made the value or passed it on has died, which will be known soon
-                del self._exchanges[exchange.id]
-                self._router.lost(exchange, self.replica)
-                return
         if kind == _ITEM:
-            exchange.on_item(payload, described.items)
+            if (payload := self._part(exchange, described, body)) is not None:
+                exchange.on_item(payload, described.items)
             return
         del self._exchanges[exchange.id]
-        if kind == _RESULT:
-            exchange.answer(payload, described.content_type)
-        elif kind == _END:
+        if kind == _END:
             exchange.end()
         elif kind == _FAILURE:
             exchange.fail(decode_failure(body))
