@@ -103,6 +103,7 @@ def openapi(graph: Graph) -> Json:
                     "tags": [tag],
                     **_texts(inspect.getdoc(endpoint.function)),
                     **_request(endpoint, schemas[endpoint.name], found),
+                    **({"x-motet-stream": True} if endpoint.kind == "stream" else {}),  # for bytes nothing else tells it
                     "responses": _responses(endpoint, schemas[endpoint.name], found),
                 }
             }
@@ -172,7 +173,8 @@ def _request(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_
     content: Json = {"application/json": {"schema": body}}
     if schema.raw is not None:
         content |= {"application/octet-stream": {"schema": BYTES}} if schema.raw is bytes else {"text/plain": {"schema": TEXT}}
-    return {"requestBody": {"required": True, "content": content}}
+    named = {"x-codegen-request-body-name": schema.names[0]} if schema.body == "model" else {}
+    return {"requestBody": {"required": True, "content": content}, **named}
 
 
 def _default(endpoint: EndpointDefinition, name: str) -> Json:

@@ -25,6 +25,7 @@ main = Program(
         "check": "motet.cli.look:check",
         "graph": "motet.cli.look:graph",
         "call": "motet.cli.call:call",
+        "client": "motet.cli.client:client",
         "ps": "motet.cli.processes:ps",
         "version": "motet.cli.version:version",
     }),

@@ -52,10 +52,10 @@ def call(*, words: tuple[str, ...], url: str | None, api_key: str | None, timeou
     if api_key:
         headers["authorization"] = f"Bearer {api_key.split()[0]}"  # the variable may hold all keys of a server
     limits = httpx.Timeout(timeout, connect=CONNECT_WAIT)
-    with _explained(target), httpx.Client(timeout=limits, trust_env=False) as client:  # noqa: SIM117  # the response needs the client
+    with explained(target), httpx.Client(timeout=limits, trust_env=False) as client:  # noqa: SIM117  # the response needs the client
         with client.stream("POST", target, content=body, headers=headers) as response:
             if response.is_error:
-                raise _failure(response.status_code, response.read())
+                raise failure(response.status_code, response.read())
             _show(response)
 
 
@@ -125,7 +125,7 @@ def _route(server: Server) -> str:
 
 
 @contextmanager
-def _explained(url: str) -> Generator[None]:
+def explained(url: str) -> Generator[None]:
     """Turn what may go wrong on the way into errors that one can act on."""
     try:
         yield
@@ -139,7 +139,7 @@ def _explained(url: str) -> Generator[None]:
         raise Complaint("the answer broke off", where=url, found=f"{type(error).__name__}: {error}") from None
 
 
-def _failure(status: int | None, body: bytes) -> Complaint:
+def failure(status: int | None, body: bytes) -> Complaint:
     """Return the error that a server told of, by a status or within a stream."""
     try:
         error = json.loads(body)["error"]
@@ -175,7 +175,7 @@ def _show_events(lines: Iterator[str]) -> None:
         if name == "event":
             event = value
         elif name == "data" and event == "error":
-            raise _failure(None, value.encode())
+            raise failure(None, value.encode())
         elif name == "data" and event != "end":
             click.echo(value)
         elif not line:
