@@ -27,7 +27,7 @@ from motet.errors import (
 from motet.faces import Failed
 from motet.forwarding import Forwarded
 from motet.graph import replace_service as replace
-from motet.options import Assets, Autoscale, CallOptions, Config, Environment, Image, Resources
+from motet.options import Assets, Autoscale, CallOptions, Config, Environment, HttpOptions, Image, Resources
 from motet.service import Service, batched, depends, endpoint, ingress
 from motet.web import CLASSES as _WEB
 
@@ -79,6 +79,7 @@ __all__ = [
     "Failed",
     "Forwarded",
     "HTTPError",
+    "HttpOptions",
     "Image",
     "InvalidInput",
     "InvalidOutput",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -15,6 +16,9 @@ from motet.errors import DefinitionError, Fault
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+
+ANY_ORIGIN = "*"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]*:,]+)(:[0-9]{1,5})?").fullmatch
 
 LIBRARY = f"{Path(__file__).parent}/"
 
@@ -240,6 +244,28 @@ class Config(Options):
     def wanted_replicas(self) -> int:
         """Replicas to start with."""
         return max(1, self.replicas.min) if isinstance(self.replicas, Autoscale) else self.replicas
+
+
+class HttpOptions(Options):
+    """How an app is served over HTTP.
+
+    Args:
+        cors: origins whose pages may call, such as `https://app.example`; `*` for every page, without credentials.
+        gzip: whether answers over 1 KB are compressed for clients that accept it.
+        gateways: processes that share the port.
+    """
+
+    cors: tuple[str, ...] = ()
+    gzip: bool = False
+    gateways: AtLeastOne = 1
+
+    @model_validator(mode="after")
+    def _origins(self) -> Self:
+        for origin in self.cors:
+            if origin != ANY_ORIGIN and not _ORIGIN(origin.lower()):
+                message = f"{origin!r} is no origin; write https://app.example, without a path, or *"
+                raise ValueError(message)
+        return self
 
 
 class CallOptions(Options):

@@ -12,7 +12,7 @@ from motet.calls import Call, running_loop
 from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
-from motet.options import user_place
+from motet.options import HttpOptions, user_place
 from motet.runtime.handle import Handle
 from motet.service import Service
 from motet.targets import ScriptReached, is_importing, is_loading_script
@@ -24,23 +24,24 @@ EngineName = Literal["inline", "local"]
 class _Server:
     """An engine of this process, with the apps that `run` gave it; it stops when the last of them is deleted."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, port: int | None) -> None:
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, port: int | None, http: HttpOptions | None) -> None:
         self.name = name
         self.loop = loop
         self.port = port
+        self.http = http
         self.engine: Engine | None = None
         self.retired = False  # has stopped for good
         self.apps: set[str] = set()
         self._lock = asyncio.Lock()
 
-    async def deploy(self, graph: Graph, port: int | None) -> Handle | None:
+    async def deploy(self, graph: Graph, port: int | None, http: HttpOptions | None) -> Handle | None:
         """Start an app and return its handle; None if this stopped in the meantime, and another is to be asked."""
         async with self._lock:
             if self.retired:
                 return None
             if self.engine is None:
                 try:
-                    engine = make_engine(self.name, self.port)
+                    engine = make_engine(self.name, self.port, self.http)
                     await engine.start()
                 except BaseException:
                     self._retire()
@@ -51,6 +52,10 @@ class _Server:
                     "all apps that a program runs are served on one port, which the first of them decides",
                     found=f"port={port} after {'no port' if self.port is None else self.port}",
                     instead="give `port` where the first app is run",
+                )
+            elif http not in (None, self.http):
+                raise UsageError(
+                    "all apps that a program runs are served in one way, which the first of them decides", found=f"http={http!r}"
                 )
             try:
                 spec = await self.engine.deploy(graph)
@@ -85,8 +90,12 @@ class _Server:
 _servers: dict[tuple[str, asyncio.AbstractEventLoop], _Server] = {}
 
 
-def make_engine(name: str, port: int | None) -> Engine:
+def make_engine(name: str, port: int | None, http: HttpOptions | None = None) -> Engine:
     """Return an engine by name; it is imported only now."""
+    if http is not None and port is None:
+        raise UsageError(
+            "`http` says how an app is served, and `port` that it is", found="no port", instead="port=8000, or 0 for any free one"
+        )
     if name == "inline":
         from motet.engines.inline import InlineEngine  # noqa: PLC0415  # one engine is enough for most programs
 
@@ -96,7 +105,7 @@ def make_engine(name: str, port: int | None) -> Engine:
     if name == "local":
         from motet.engines.local.engine import LocalEngine  # noqa: PLC0415  # the same
 
-        return LocalEngine(port=port)
+        return LocalEngine(port=port, http=http)
     raise UsageError("there is no such engine", found=repr(name), instead="'inline' or 'local'")
 
 
@@ -107,10 +116,11 @@ class Running(Generic[S]):
     `motet.delete(name)` stops it.
     """
 
-    def __init__(self, graph: Graph, engine: str, port: int | None) -> None:
+    def __init__(self, graph: Graph, engine: str, port: int | None, http: HttpOptions | None) -> None:
         self._graph = graph
         self._engine = engine
         self._port = port
+        self._http = http
         self._server: _Server | None = None
 
     async def _enter(self) -> S:
@@ -118,8 +128,8 @@ class Running(Generic[S]):
             raise UsageError(f"the app {self._graph.name!r} runs already")
         loop = asyncio.get_running_loop()
         while True:
-            server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._port))
-            if (handle := await server.deploy(self._graph, self._port)) is not None:
+            server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._port, self._http))
+            if (handle := await server.deploy(self._graph, self._port, self._http)) is not None:
                 self._server = server
                 return cast("S", handle)
 
@@ -165,7 +175,15 @@ class Running(Generic[S]):
         await self._exit()
 
 
-def run(app: S, *, engine: EngineName = "local", name: str = "default", route: str | None = None, port: int | None = None) -> Running[S]:
+def run(
+    app: S,
+    *,
+    engine: EngineName = "local",
+    name: str = "default",
+    route: str | None = None,
+    port: int | None = None,
+    http: HttpOptions | None = None,
+) -> Running[S]:
     """Run an app from Python: `with motet.run(app) as search: search.ask(...).result()`, or `async with` in async code.
 
     Several apps may run at once under different names; those of one engine share its processes and equal nodes.
@@ -176,6 +194,7 @@ def run(app: S, *, engine: EngineName = "local", name: str = "default", route: s
         name: of the app.
         route: path of its endpoints over HTTP; `/` for the app named "default", `/<name>` for others.
         port: serve HTTP on this port of the loopback interface (0 for any free one); None for no HTTP.
+        http: how that is done: other origins, compression, number of gateways.
 
     Raises:
         DefinitionError: the graph is wrong; lists all faults.
@@ -190,7 +209,7 @@ def run(app: S, *, engine: EngineName = "local", name: str = "default", route: s
             instead="if __name__ == '__main__': above it",
         )
     graph = compile_graph(app, name=name, route=route if route is not None else "/" if name == "default" else f"/{name}")
-    return Running(graph, engine, port)
+    return Running(graph, engine, port, http)
 
 
 def delete(name: str = "default") -> Call[None]:

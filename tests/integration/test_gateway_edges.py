@@ -9,8 +9,6 @@ from gateway_services import Desk, Streams
 from wire_client import get, post
 
 import motet
-from motet.errors import UsageError
-from motet.gateway.cors import Cors
 from motet.gateway.limits import Limits
 from motet.testing import Gate
 
@@ -127,8 +125,8 @@ async def test_malformed_header_names_are_not_echoed(serve):
 @pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://app.example/path", "https://*.example", "", "null"])
 def test_no_origins(origin):
     """What is no origin is refused at the start."""
-    with pytest.raises(UsageError, match="origin"):
-        Cors([origin])
+    with pytest.raises(motet.DefinitionError, match="origin"):
+        motet.HttpOptions(cors=(origin,))
 
 
 # -- compressed bodies -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import signal
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 import motet
@@ -52,3 +53,16 @@ async def test_second_port():
     async with motet.run(One.bind(), name="first"):
         with pytest.raises(motet.UsageError, match="first"):
             await motet.run(One.bind(), name="second", port=0)
+
+
+async def test_options_of_http():
+    """They are those of the command line; without a port they would be without effect."""
+    http = motet.HttpOptions(cors=("*",), gateways=2)
+    async with motet.run(One.bind(), port=0, http=http):
+        (server,) = await motet.status()
+        assert len(server.gateways) == 2
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            answer = await client.post(f"{server.url}/one", headers={"origin": "https://a.example"})
+        assert (answer.json(), answer.headers["access-control-allow-origin"]) == (1, "*")
+    with pytest.raises(motet.UsageError, match="port"):
+        await motet.run(One.bind(), http=http)

@@ -9,6 +9,7 @@ from motet.cli.program import with_traceback_option
 from motet.cli.serve_inline import serve_inline
 from motet.cli.serve_local import serve_local
 from motet.cli.serving import Screen, ServeOptions
+from motet.options import HttpOptions
 
 
 @click.command()
@@ -34,8 +35,24 @@ from motet.cli.serving import Screen, ServeOptions
     show_envvar=True,
     help="Key that clients must send; may be repeated.",
 )
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="Origin whose pages may call, or '*'; may be repeated.")
+@click.option("--gzip", is_flag=True, help="Compress answers over 1 KB for clients that accept it.")
+@click.option("--gateways", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
 @with_traceback_option
-def serve(*, target: str, engine: str, host: str, port: int, route: str, name: str, reload: bool, api_keys: tuple[str, ...]) -> int:
+def serve(
+    *,
+    target: str,
+    engine: str,
+    host: str,
+    port: int,
+    route: str,
+    name: str,
+    reload: bool,
+    api_keys: tuple[str, ...],
+    cors: tuple[str, ...],
+    gzip: bool,
+    gateways: int,
+) -> int:
     """Serve an app over HTTP until Ctrl-C or SIGTERM.
 
     TARGET is file.py:name or package.module:name, where name stands for a bound service (app = MyService.bind(...)).
@@ -48,8 +65,10 @@ def serve(*, target: str, engine: str, host: str, port: int, route: str, name: s
       motet serve app.py:app --reload                     while you work on it
       motet serve app.py:app --engine inline              to step through it in a debugger
       motet serve app.py:app --host 0.0.0.0 --api-key "$SECRET"
+      motet serve app.py:app --cors https://app.example   for pages of that origin
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    options = ServeOptions(target=target, host=host, port=port, route=route, name=name, reload=reload, api_keys=api_keys)
+    http = HttpOptions(cors=cors, gzip=gzip, gateways=gateways)
+    options = ServeOptions(target=target, host=host, port=port, route=route, name=name, reload=reload, api_keys=api_keys, http=http)
     serve_on = serve_inline if engine == "inline" else serve_local
     code: int = uvloop.run(serve_on(options, Screen(options)))
     return code

@@ -33,9 +33,13 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     """
     if options.reload:
         raise UsageError("the inline engine can't reload: old and new code would share a process", instead="--reload with --engine local")
+    if options.http.gateways > 1:
+        raise UsageError(
+            "the inline engine has one gateway, in its process", found=f"{options.http.gateways}", instead="--gateways with --engine local"
+        )
     allow_many_descriptors()
     check_bind(options.host, options.api_keys)
-    listening = listen(options.host, options.port)
+    (listening,) = listen(options.host, options.port)
     url = url_of(listening)
     screen.loading()
     graph = compile_graph(load_target(options.target), name=options.name, route=options.route)
@@ -45,7 +49,7 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     engine = InlineEngine()
     await engine.start()
     spec = await engine.deploy(graph)
-    gateway = Gateway(engine.caller.router, api_keys=options.api_keys)
+    gateway = Gateway(engine.caller.router, api_keys=options.api_keys, cors=options.http.cors, gzip=options.http.gzip)
     gateway.set_apps([app_routes(graph, {graph.root: spec.address})])
     await gateway.serve(listening)
     signals = StopSignals()

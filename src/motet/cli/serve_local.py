@@ -29,10 +29,12 @@ async def serve_local(options: ServeOptions, screen: Screen) -> int:
     """
     allow_many_descriptors()
     check_bind(options.host, options.api_keys)
-    listening = listen(options.host, options.port)
+    listening = listen(options.host, options.port, count=options.http.gateways)
     signals = StopSignals()
-    url = url_of(listening)
-    supervisor = Supervisor(target=options.target, listening=listening, url=url, api_keys=options.api_keys, report=screen.progress)
+    url = url_of(listening[0])
+    supervisor = Supervisor(
+        target=options.target, listening=listening, url=url, api_keys=options.api_keys, http=options.http, report=screen.progress
+    )
     await supervisor.start()
     server = _Server(options, screen, supervisor)
     starting = asyncio.create_task(server.start())

@@ -15,6 +15,7 @@ import click
 
 from motet.cli.errors import explain, relative
 from motet.engines.local.plan import AppPlan
+from motet.options import HttpOptions
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -33,6 +34,7 @@ class ServeOptions:
     name: str
     reload: bool
     api_keys: tuple[str, ...]
+    http: HttpOptions
 
 
 class StopSignals:

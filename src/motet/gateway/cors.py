@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from motet.errors import UsageError
+from motet.options import ANY_ORIGIN
 
-ANY = "*"
 EXPOSED = b"x-request-id, traceparent, retry-after"
 MAX_AGE = 600  # s that a browser may remember the answer to a preflight
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]*:]+)(:[0-9]{1,5})?").fullmatch
 _NAMES = re.compile(rb"[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+([ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*[ \t]*").fullmatch
 
 
@@ -22,19 +20,13 @@ class Cors:
     browser must not lend its user's identity to pages that nobody named. API keys in headers work with both.
 
     Args:
-        origins: such as `https://app.example`, or `*`.
-
-    Raises:
-        UsageError: one is no origin.
+        origins: as in `HttpOptions`.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
-        given = [origin.strip() for origin in origins]
-        for origin in given:
-            if origin != ANY and not _ORIGIN(origin.lower()):
-                raise UsageError("this is no origin", found=repr(origin), instead="https://app.example, without a path, or *")
-        self._any = ANY in given
-        self._named = frozenset(origin.lower().encode() for origin in given if origin != ANY)
+        given = tuple(origins)
+        self._any = ANY_ORIGIN in given
+        self._named = frozenset(origin.lower().encode() for origin in given if origin != ANY_ORIGIN)
 
     def __bool__(self) -> bool:
         """Whether any other origin may call."""

@@ -47,7 +47,7 @@ class Gateway:
         self._state = GatewayState(router, loop, limits=limits or Limits(), keys=ApiKeys(api_keys), cors=Cors(cors), gzip=gzip)
         self._state.site = Site(self._state).app
         self._loop = loop
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[int, asyncio.Server] = {}  # by the descriptor that was given
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
@@ -65,11 +65,22 @@ class Gateway:
         self._state.set_apps(apps, not_ready or {})
 
     async def serve(self, sock: socket.socket) -> None:
-        """Accept connections on a socket that is bound, until `close`; returns at once."""
+        """Accept connections on a socket that is bound, until `close`, which closes it."""
+        await self._accept(sock.fileno(), sock)
+
+    async def _accept(self, key: int, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003
-        self._servers.append(await self._loop.create_server(lambda: Connection(self._state), sock=sock, backlog=BACKLOG))
+        self._servers[key] = await self._loop.create_server(lambda: Connection(self._state), sock=sock, backlog=BACKLOG)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep_on)
+
+    async def serve_only(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept connections on these sockets, which stay the caller's, and on no others; connections that there are go on."""
+        for sock in sockets:
+            if sock.fileno() not in self._servers:
+                await self._accept(sock.fileno(), sock.dup())
+        for descriptor in self._servers.keys() - {sock.fileno() for sock in sockets}:
+            self._servers.pop(descriptor).close()
 
     def sweep(self, seconds: float = SWEEP) -> None:
         """Let `seconds` pass on the clock of all time limits and enforce them; it is called every second anyway."""
@@ -108,7 +119,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Accept nothing any more, and cut off what is left."""
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()
         await self.drain(0)
         state = self._state

@@ -134,4 +134,4 @@ def read_asset(name: str) -> tuple[bytes, str]:
     assert spec is not None  # a dependency of this package
     folder = (spec.submodule_search_locations or [""])[0]
     content = (Path(folder) / name).read_bytes()
-    return content, f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    return content, f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'  # weak: it may be compressed

@@ -108,6 +108,12 @@ class Apps(Message, frozen=True):
     not_ready: dict[str, str]  # why, by address
 
 
+class Accept(Message, frozen=True):
+    """On which of the listening sockets a gateway takes connections: its own, and those of others that are down."""
+
+    sockets: tuple[int, ...]
+
+
 class Count(Message, frozen=True):
     """Say now how many requests run or wait."""
 
@@ -181,7 +187,7 @@ class Spawned(Message, frozen=True):
 
 
 ControlMessage = (
-    Hello | Ready | Failed | Busy | Drained | Deploy | Delete | AskStatus | Shutdown | Routed | Apps | Count | Drain | Stop
+    Hello | Ready | Failed | Busy | Drained | Deploy | Delete | AskStatus | Shutdown | Routed | Apps | Accept | Count | Drain | Stop
     | Answer | Load | Loaded | LoadFailed | Spawn | Spawned
 )  # fmt: skip
 

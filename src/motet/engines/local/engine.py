@@ -16,6 +16,7 @@ from motet.engines.local.plan import plan_graph, recipe_of_this_process
 from motet.engines.local.processes import end_of, start_process
 from motet.errors import StartError, Unavailable
 from motet.graph import Graph
+from motet.options import HttpOptions
 from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
 from motet.runtime.router import Router
@@ -28,12 +29,14 @@ class LocalEngine:
 
     Args:
         port: of the loopback interface to serve HTTP on; 0 for any free one, None for no HTTP.
+        http: how it is served.
     """
 
     name = "local"
 
-    def __init__(self, *, port: int | None = None) -> None:
+    def __init__(self, *, port: int | None = None, http: HttpOptions | None = None) -> None:
         self._port = port
+        self._http = http or HttpOptions()
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._abandoned: dict[str, asyncio.Task[None]] = {}  # starts of apps that nobody waits for any more
@@ -64,6 +67,7 @@ class LocalEngine:
             str(theirs.fileno()),
             target,
             str(self._port) if self._port is not None else "-",
+            self._http.model_dump_json(),
             descriptors=(theirs.fileno(),),
         )
         theirs.close()

@@ -8,13 +8,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from motet.engines.interface import AppStatus, ServerStatus
 from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
-from motet.engines.local.gateways import GatewayKeeper
+from motet.engines.local.gateways import Gateways
 from motet.engines.local.linux import adopt_orphans
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.processes import Zygote
@@ -22,6 +22,7 @@ from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
 from motet.gateway.routes import AppRoutes, endpoint_routes
+from motet.options import HttpOptions
 from motet.runtime.plans import HandleSpec
 
 log = logging.getLogger("motet.supervisor")
@@ -50,9 +51,10 @@ class Supervisor:
 
     Args:
         target: what is served, for the list of servers.
-        listening: socket for HTTP, bound already; None for no gateway.
-        url: of that socket.
+        listening: sockets for HTTP, bound already, one for each gateway; none for no HTTP.
+        url: of those sockets.
         api_keys: that HTTP clients must send one of.
+        http: how HTTP is served.
         report: gets a line for each thing that a person should know.
     """
 
@@ -60,9 +62,10 @@ class Supervisor:
         self,
         *,
         target: str,
-        listening: socket.socket | None = None,
+        listening: Sequence[socket.socket] = (),
         url: str | None = None,
         api_keys: tuple[str, ...] = (),
+        http: HttpOptions | None = None,
         report: Callable[[str], None] = log.warning,
     ) -> None:
         self.target = target
@@ -78,18 +81,19 @@ class Supervisor:
         self._started = time.time()
         self._listening = listening
         self._api_keys = api_keys
-        self.gateway: GatewayKeeper | None = None
+        self._http = http or HttpOptions()
+        self.gateway: Gateways | None = None
         self._server: asyncio.Server | None = None
         self.ended = asyncio.Event()
 
     async def start(self) -> None:
-        """Open the control socket and start the gateway."""
+        """Open the control socket and start the gateways."""
         adopt_orphans()
         self.folder = RuntimeFolder()
         self._server = await asyncio.start_unix_server(self.reception.accept, str(self.folder.control), limit=2**20)
         self.folder.write_card(ServerCard(pid=os.getpid(), target=self.target, url=self.url, started=self._started))
-        if self._listening is not None:
-            self.gateway = GatewayKeeper(self._listening, self.folder.control, api_keys=self._api_keys, report=self.report)
+        if self._listening:
+            self.gateway = Gateways(self._listening, self.folder.control, api_keys=self._api_keys, http=self._http, report=self.report)
             self.gateway.start()
 
     async def new_zygote(self) -> Zygote:
@@ -115,7 +119,7 @@ class Supervisor:
         if self.gateway is not None:
             try:
                 async with asyncio.timeout(GATEWAY_WAIT):
-                    await self.gateway.ready.wait()
+                    await self.gateway.until_ready()
             except TimeoutError:
                 raise StartError(
                     "the gateway doesn't come up", found=f"not ready after {GATEWAY_WAIT:g} s", instead="see its output above"
@@ -267,7 +271,7 @@ class Supervisor:
         self._tell_gateway()
 
     def _tell_gateway(self) -> None:
-        if self.gateway is not None:
+        if self.gateway is not None and not self._stopping:  # then its routes answer 503, and 404 would be a lie
             waiting = {
                 address: self._slots[address].problem or "it has no replica yet"
                 for app in self.apps.values()

@@ -17,30 +17,34 @@ from motet.engines.local.processes import until_end
 from motet.engines.local.replica_process import LOG_FORMAT
 from motet.engines.local.supervisor import Supervisor
 from motet.errors import MotetError
+from motet.options import HttpOptions
 from motet.wire import failure
 
 log = logging.getLogger("motet.supervisor")
 
 
 def main() -> None:
-    """Run until the owner closes the socket; the arguments are its descriptor, the owner's program, and a port or `-`."""
+    """Run until the owner closes the socket.
+
+    The arguments are its descriptor, the owner's program, a port or `-`, and how HTTP is served.
+    """
     descriptor, target, port = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    http = HttpOptions.model_validate_json(sys.argv[4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner's Ctrl-C is the owner's decision
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    uvloop.run(_main(socket.socket(fileno=descriptor), target, None if port == "-" else int(port)))
+    uvloop.run(_main(socket.socket(fileno=descriptor), target, None if port == "-" else int(port), http))
 
 
-async def _main(owner: socket.socket, target: str, port: int | None) -> None:
+async def _main(owner: socket.socket, target: str, port: int | None, http: HttpOptions) -> None:
     reader, writer = await asyncio.open_connection(sock=owner)
     connection = ControlConnection(reader, writer)
     hello = await connection.receive()
     if not isinstance(hello, Hello):
         return
     try:
-        listening = listen("127.0.0.1", port) if port is not None else None
-        supervisor = Supervisor(
-            target=target, listening=listening, url=url_of(listening) if listening is not None else None, report=_report
-        )
+        listening = listen("127.0.0.1", port, count=http.gateways) if port is not None else ()
+        url = url_of(listening[0]) if listening else None
+        supervisor = Supervisor(target=target, listening=listening, url=url, http=http, report=_report)
         await supervisor.start()
     except MotetError as error:
         connection.send(Answer(0, failure=failure.record(error, endpoint="start", replica="supervisor")))
