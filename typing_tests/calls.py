@@ -73,6 +73,26 @@ async def forwarded(batches: Batches, index: Index, detector: Detector, bundles:
     assert_type(await bundles.take(Bundle(label="x", vector=vector.ref), {}), int)
 
 
+class Shares(motet.Service):
+    @motet.endpoint
+    def turned(self, vector: motet.Shared[Vector], more: list[motet.Shared[Vector]]) -> motet.Shared[Vector]:
+        assert_type(vector, Vector)
+        return vector if len(more) else -vector
+
+    @motet.endpoint
+    def in_place(self, n: int) -> Vector:
+        result = motet.empty((n, 2), np.float32)
+        result[:] = 0
+        return result
+
+
+async def shared(shares: Shares, batches: Batches) -> None:
+    vector = shares.turned(batches.embed("x").ref, [await batches.embed("y")])
+    assert_type(await vector, Vector)
+    assert_type(await shares.in_place(3), Vector)
+    assert_type(await shares.turned(motet.empty(3, "f4"), []), Vector)
+
+
 async def streamed(kinds: Kinds) -> None:
     async for number in kinds.iterate(3):
         assert_type(number, int)

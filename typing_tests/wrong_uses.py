@@ -23,7 +23,13 @@ app = Search.bind(Detector.bind(["en"]), Batches.bind(), Index.bind("faq.jsonl")
 # -- calling ------------------------------------------------------------------------------------------------------------
 
 
-def arguments(kinds: Kinds, batches: Batches, search: Search) -> None:
+class Shares(motet.Service):
+    @motet.endpoint
+    def turned(self, vector: motet.Shared[bytes]) -> motet.Shared[bytes]:
+        return vector
+
+
+def arguments(kinds: Kinds, batches: Batches, search: Search, shares: Shares) -> None:
     kinds.plain("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     kinds.plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     kinds.plain(1, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -35,6 +41,7 @@ def arguments(kinds: Kinds, batches: Batches, search: Search) -> None:
     search.ask("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     batches.embed(["x"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     batches.embed("x", "y")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    shares.turned("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     batches.some_fail(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -29,6 +29,7 @@ from motet.forwarding import Forwarded
 from motet.graph import replace_service as replace
 from motet.options import Assets, Autoscale, CallOptions, Config, Environment, HttpOptions, Image, Resources
 from motet.service import Service, batched, depends, endpoint, ingress
+from motet.shared import Shared
 from motet.web import CLASSES as _WEB
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
 
     from motet.connecting import Connected, connect
     from motet.running import Running, delete, run, status
+    from motet.wire.buffers import empty
 
 # What not every program needs, and the modules that it is imported from when it is asked for.
 _ON_DEMAND = {
     **_WEB,
     **dict.fromkeys(("Connected", "connect"), "motet.connecting"),
     **dict.fromkeys(("Running", "delete", "run", "status"), "motet.running"),
+    "empty": "motet.wire.buffers",
 }
 
 
@@ -94,6 +97,7 @@ __all__ = [
     "Response",
     "Running",
     "Service",
+    "Shared",
     "ShuttingDown",
     "StartError",
     "Stream",
@@ -107,6 +111,7 @@ __all__ = [
     "current_request",
     "delete",
     "depends",
+    "empty",
     "endpoint",
     "ingress",
     "injected",

@@ -20,6 +20,7 @@ from motet.arrays import ArrayRule, rule_for
 from motet.definitions import EndpointDefinition, Surface
 from motet.errors import InvalidInput
 from motet.media import ALL_LINES, ALL_MSGPACK, BYTES, EVENTS, JSON, NPY, TEXT
+from motet.shared import is_shared
 from motet.web import Role, UploadRule, mentions, role_of
 
 CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
@@ -114,6 +115,8 @@ class EndpointSchema:
         arguments: validates a dict of arguments.
         only: validates the body itself, if `body` is "model".
         result: validates and writes the value, or one item of a stream.
+        shared: names and positions of the parameters whose tensors are shared.
+        shares_result: whether those of the result are.
         raw: the type of the only parameter if that is `bytes` or `str`, which bodies that aren't JSON fill.
         array: whether the only parameter is an array or a tensor.
         offers: media types that a value, or a stream of them, can have over HTTP; the favourite first.
@@ -137,6 +140,8 @@ class EndpointSchema:
     only: TypeAdapter[Any] | None
     result: TypeAdapter[Any]
     returns: Any
+    shared: frozenset[int | str]
+    shares_result: bool
     raw: type[bytes | str] | None
     array: bool
     offers: tuple[str, ...]
@@ -213,6 +218,8 @@ def build_schema(endpoint: EndpointDefinition, owner: type) -> EndpointSchema:
         only=adapter(single) if shape == "model" else None,
         result=adapter(returns),
         returns=returns,
+        shared=frozenset(key for i, name in enumerate(annotations) if is_shared(annotations[name]) for key in (i, name)),
+        shares_result=is_shared(returns),
         raw=raw,
         array=single is not None and _is_array(single),
         offers=_offers(endpoint, returns),

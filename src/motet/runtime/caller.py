@@ -59,7 +59,8 @@ class Caller:
         running = running_loop()
         home = running or self.loop
         pending: Call[Any] | Stream[Any]
-        pending = Stream(method.name, home, codec.decode) if method.streams else Call(method.name, home, codec.decode)
+        decode = codec.decode_shared if method.shares else codec.decode
+        pending = Stream(method.name, home, decode) if method.streams else Call(method.name, home, decode)
         scope = pending.scope
         deadline = scope.deadline if scope is not None else math.inf
         if method.timeout is not None:

@@ -19,7 +19,7 @@ from motet.runtime.binary import pack, read_npy, unpack, write_npy
 from motet.runtime.exchange import Format, Request
 from motet.schema import EndpointSchema, invalid_input, shown
 from motet.wire import codec
-from motet.wire.payload import Buffer, Payload
+from motet.wire.payload import NOTHING, Buffer, Payload
 
 _TEXT_TYPE = TEXT.partition(";")[0]
 _CHARSETS = (  # those of the web
@@ -55,7 +55,8 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
 
 
 def _call_arguments(schema: EndpointSchema, request: Request, where: str) -> dict[str, Any]:
-    args, kwargs = codec.decode(request.body)
+    body, request.body = request.body, NOTHING  # from here on what it has in shared memory lives as long as the arguments do
+    args, kwargs = codec.decode_arguments(body, schema.shared) if schema.shared else codec.decode(body)
     if not kwargs and tuple(map(type, args)) == schema.plain:
         return dict(zip(schema.names, args, strict=True))
     if args:

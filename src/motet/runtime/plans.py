@@ -22,6 +22,7 @@ class EndpointPlan(msgspec.Struct, frozen=True):
         surface: how its requests come over HTTP.
         methods: of HTTP that it answers to.
         over_http: whether it needs an HTTP request, so that services can't call it.
+        shares: whether tensors in its results are shared with the caller.
     """
 
     name: str
@@ -31,6 +32,7 @@ class EndpointPlan(msgspec.Struct, frozen=True):
     surface: Surface = "call"
     methods: tuple[str, ...] = ("POST",)
     over_http: bool = False
+    shares: bool = False
 
 
 class HandleSpec(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Method(msgspec.Struct, frozen=True):
     address: str
     endpoint: str
     streams: bool
+    shares: bool
     idempotent: bool
     timeout: float | None
     retries: int | None
@@ -67,6 +70,7 @@ class Method(msgspec.Struct, frozen=True):
             address=spec.address,
             endpoint=plan.name,
             streams=plan.kind == "stream",
+            shares=plan.shares,
             idempotent=plan.idempotent,
             timeout=plan.timeout if options.timeout is None else options.timeout,
             retries=options.retries,
@@ -89,6 +93,7 @@ def _plan(endpoint: EndpointDefinition, definition: ServiceDefinition, config: C
         surface=schema.surface,
         methods=schema.methods,
         over_http=schema.over_http,
+        shares=schema.shares_result,
     )
 
 

@@ -429,5 +429,6 @@ def decode_arguments(payload: Payload, shared: Container[int | str]) -> tuple[li
             reader.close()
 
 
+decode_shared = partial(decode, share=True)
 _arguments = msgpack.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
 _BARE_READER = _Reader(())

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,16 +45,18 @@ class _Shelf:
 
     size: int
     blocks: int = 0
-    free: deque[tuple[Segment, int, float]] = field(default_factory=deque[tuple[Segment, int, float]])  # written before; since when
+    # Written before, and held by nobody in this process; since when. Those that were used last are at the end.
+    free: OrderedDict[tuple[Segment, int], float] = field(default_factory=OrderedDict[tuple[Segment, int], float])
     blank: list[tuple[Segment, int]] = field(default_factory=list[tuple[Segment, int]])  # never written, or given back
 
     def take_free(self, tries: int) -> Lease | None:
         """Return a free block that no other process holds, the one that was used last."""
         for _ in range(min(tries, len(self.free))):
-            segment, block, since = self.free.pop()
+            (segment, block), since = self.free.popitem()
             if (lease := segment.reuse(block)) is not None:
                 return lease
-            self.free.appendleft((segment, block, since))
+            self.free[segment, block] = since
+            self.free.move_to_end((segment, block), last=False)
         return None
 
 
@@ -109,7 +111,7 @@ class Pool:
         """Add a segment; each is larger than the last, so that descriptors stay few."""
         count = min(MOST_BLOCKS, max(1, SEGMENT // shelf.size, shelf.blocks // 2))
         try:
-            segment = segments.create(shelf.size, count, self._freed)
+            segment = segments.create(shelf.size, count, self)
         except OSError as error:
             log.warning("no shared memory could be had: %s", error)
             return False
@@ -118,8 +120,13 @@ class Pool:
         self._segments += 1
         return True
 
-    def _freed(self, segment: Segment, block: int) -> None:
-        self._shelves[segment.block_size].free.append((segment, block, time.monotonic()))
+    def held(self, segment: Segment, block: int) -> None:
+        """Note that a block that other processes had is held here again; called by its segment."""
+        self._shelves[segment.block_size].free.pop((segment, block), None)
+
+    def freed(self, segment: Segment, block: int) -> None:
+        """Note that a block is held here no more; called by its segment."""
+        self._shelves[segment.block_size].free[segment, block] = time.monotonic()
 
     def _make_room(self, size: int) -> bool:
         """Give free blocks of other sizes back until `size` bytes fit into the budget; returns whether they do."""
@@ -141,13 +148,13 @@ class Pool:
     def _give_back(self, shelf: _Shelf, *, excess: int, before: float) -> None:
         """Give back about `excess` bytes of blocks that have been free since before a time."""
         for _ in range(min(len(shelf.free), math.ceil(excess / shelf.size))):
-            segment, block, since = shelf.free.popleft()
+            (segment, block), since = shelf.free.popitem(last=False)
             if since < before and segment.reclaim(block):
                 segment.give_back(block)
                 shelf.blank.append((segment, block))
                 self._bytes -= shelf.size
             else:
-                shelf.free.append((segment, block, since))
+                shelf.free[segment, block] = since
 
     @property
     def _free(self) -> int:

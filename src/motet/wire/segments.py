@@ -19,7 +19,6 @@ import fcntl
 import os
 import sys
 import threading
-from collections.abc import Callable
 from struct import Struct
 from typing import Any, Protocol
 
@@ -49,6 +48,16 @@ class Holder(Protocol):
         """Tell the other end that the segment won't be referred to any more; called from any thread."""
 
 
+class Owner(Protocol):
+    """The pool of the process that a segment belongs to; only that one writes to it."""
+
+    def held(self, segment: Segment, block: int) -> None:
+        """Note that this process holds a block again, because another one has passed it back."""
+
+    def freed(self, segment: Segment, block: int) -> None:
+        """Note that this process holds a block no more."""
+
+
 class Segment:
     """A segment, of this process or of another.
 
@@ -57,19 +66,17 @@ class Segment:
         block_size: bytes of each block, whole pages.
         blocks: how many there are.
         descriptor: of the memfd; belongs to the segment from now on.
-        on_free: called with a block that this process holds no more, if it may use it again: it is the producer.
+        owner: the pool that it belongs to, if that is this process's.
     """
 
-    __slots__ = ("__weakref__", "_address", "_counts", "_descriptors", "_held", "_kind", "block_size", "blocks", "givers", "key", "on_free",
+    __slots__ = ("__weakref__", "_address", "_counts", "_descriptors", "_held", "_kind", "block_size", "blocks", "givers", "key", "owner",
                  "takers")  # fmt: skip
 
-    def __init__(
-        self, key: int, block_size: int, blocks: int, descriptor: int, *, on_free: Callable[[Segment, int], None] | None = None
-    ) -> None:
+    def __init__(self, key: int, block_size: int, blocks: int, descriptor: int, *, owner: Owner | None = None) -> None:
         self.key = key
         self.block_size = block_size
         self.blocks = blocks
-        self.on_free = on_free
+        self.owner = owner
         self.givers: set[Holder] = set()
         self.takers: set[Holder] = set()
         self._descriptors = [descriptor]
@@ -97,7 +104,7 @@ class Segment:
         """Return where the segment is in this process's memory; maps it, writeable only for its producer."""
         with mutex:
             if self._address == 0:
-                protection = _PROT_READ if self.on_free is None else _PROT_READ | _PROT_WRITE
+                protection = _PROT_READ if self.owner is None else _PROT_READ | _PROT_WRITE
                 address = _libc.mmap(None, self.size + PAGE, protection, _MAP_SHARED, self.descriptor, 0)
                 if address is None or address == ctypes.c_void_p(-1).value:
                     error = ctypes.get_errno()
@@ -119,7 +126,9 @@ class Segment:
             self._counts[block] += 1
             self._held += 1
             lease = Lease(self, block, use)
-            if self._counts[block] == 1 and self.on_free is None:
+            if self._counts[block] == 1 and self.owner is not None:
+                self.owner.held(self, block)
+            elif self._counts[block] == 1:
                 try:
                     self._lock(block)
                 except OSError:  # the producer is about to use it again
@@ -163,8 +172,8 @@ class Segment:
             self._counts[block] -= 1
             self._held -= 1
             if self._counts[block] == 0:
-                if self.on_free is not None:
-                    self.on_free(self, block)
+                if self.owner is not None:
+                    self.owner.freed(self, block)
                 else:
                     fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, block)
             self._drop_if_unused()
@@ -195,7 +204,7 @@ class Segment:
             self._drop_if_unused()
 
     def _drop_if_unused(self) -> None:
-        if self.on_free is not None or self.givers or self._held or not self._descriptors:
+        if self.owner is not None or self.givers or self._held or not self._descriptors:
             return
         _segments.pop(self.key, None)
         if self._address:
@@ -210,7 +219,7 @@ class Segment:
 
     def adopt_in_child(self) -> None:
         """After a fork: hold for this process what the parent held, and leave the rest to it."""
-        self.on_free = None
+        self.owner = None
         self.givers.clear()
         self.takers.clear()
         for block, count in enumerate(self._counts):
@@ -305,17 +314,17 @@ def take_in(key: int, block_size: int, blocks: int, descriptor: int, giver: Hold
         return segment
 
 
-def create(block_size: int, blocks: int, on_free: Callable[[Segment, int], None]) -> Segment:
+def create(block_size: int, blocks: int, owner: Owner) -> Segment:
     """Return a new segment of this process.
 
     Raises:
         OSError: no descriptor or no memory is left.
     """
-    descriptor = os.memfd_create("motet", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create(f"motet-{os.getpid()}", os.MFD_CLOEXEC)
     try:
         os.ftruncate(descriptor, block_size * blocks + PAGE)
         key = int.from_bytes(os.urandom(8), "little")
-        segment = Segment(key, block_size, blocks, descriptor, on_free=on_free)
+        segment = Segment(key, block_size, blocks, descriptor, owner=owner)
         segment.address()
     except OSError:
         os.close(descriptor)

@@ -180,9 +180,11 @@ class SocketLink(asyncio.Protocol):
             log.exception("an answer of %s to %s couldn't be delivered", self.replica, exchange.name if exchange is not None else "nobody")
 
     def _payload(self, described: AnswerMeta, body: memoryview) -> Payload:
-        payload = split(body, described.parts, self._sharing.find)
-        self._sharing.received(payload)
-        return payload
+        try:
+            return split(body, described.parts, self._sharing.find)
+        finally:
+            if described.parts is not None:
+                self._sharing.received(described.parts)
 
     def _part(self, exchange: Exchange, described: AnswerMeta, body: memoryview) -> Payload | None:
         """Return what came with a frame; None if who made it or passed it on has died, which will be known soon."""

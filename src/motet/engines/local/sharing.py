@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import Struct
 
 from motet.errors import MotetError
@@ -140,9 +140,9 @@ class Sharing:
             self._given[given] = segments.take_in(given, block_size, blocks, descriptors[0], self)
         return self._given[key]
 
-    def received(self, payload: Payload) -> None:
-        """Note that a payload which the other end keeps for us has arrived."""
-        self._unanswered += payload.shared
+    def received(self, parts: Iterable[int | Place]) -> None:
+        """Note that a frame has arrived; if it refers to shared memory, the other end keeps that for us."""
+        self._unanswered += any(isinstance(part, Place) for part in parts)
 
     def confirm(self) -> None:
         """Tell the other end of the payloads that have arrived."""
