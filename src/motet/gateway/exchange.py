@@ -192,7 +192,7 @@ class HttpExchange(Exchange, kw_only=True):
     def on_result(self, payload: Payload, content_type: str | None) -> None:
         """Write the answer."""
         connection = self.connection
-        body = payload.whole()
+        body = payload.whole() if payload.buffers else payload.head
         head = answers.success(content_type, len(body), self.request_id, connection.last_lines(self))
         if len(body) <= SMALL:
             connection.write(b"".join((head, body)))

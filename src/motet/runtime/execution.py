@@ -58,16 +58,16 @@ class Runner:
         self._function = endpoint.function
         self._threads = threads
         self._loop = loop
+        if endpoint.kind == "stream":
+            self._begin = self._stream_in_loop if endpoint.is_async else self._stream_in_thread
+        else:
+            self._begin = self._run_in_loop if endpoint.is_async else self._run_in_thread
 
     # -- one request -----------------------------------------------------------------------------------------------
 
     def start(self, request: Request, done: Callable[[], None]) -> None:
         """Run a request; `done` is called in the loop once its slot is free."""
-        if self.endpoint.kind == "stream":
-            begin = self._stream_in_loop if self.endpoint.is_async else self._stream_in_thread
-        else:
-            begin = self._run_in_loop if self.endpoint.is_async else self._run_in_thread
-        begin(request, done)
+        self._begin(request, done)
 
     def _scope(self, request: Request) -> Scope:
         return Scope(endpoint=self.where, request_id=request.request_id, trace=request.trace, deadline=request.deadline, loop=self._loop)

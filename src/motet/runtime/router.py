@@ -61,7 +61,8 @@ class Router:
 
     def send(self, exchange: Exchange) -> None:
         """Send an exchange to a replica, now or as soon as there is one."""
-        self.hold(exchange)
+        exchange.router = self
+        self._timeouts.add(exchange, exchange.deadline)
         self._assign(exchange)
 
     def hold(self, exchange: Exchange) -> None:

@@ -10,7 +10,7 @@ Buffer = bytes | bytearray | memoryview
 Part = Buffer | SharedBuffer
 
 
-class Payload(msgspec.Struct, frozen=True):
+class Payload(msgspec.Struct, frozen=True, gc=False):
     """An encoded value.
 
     Attributes:

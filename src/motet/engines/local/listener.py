@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import socket
@@ -200,6 +201,12 @@ class CallerConnection(asyncio.Protocol):
         self._writer.write(frame, last=now or not self._requests)
 
 
+@functools.lru_cache(maxsize=256)
+def _typed(content_type: str | None) -> bytes:
+    """Return what describes an answer of which only the media type is to be told, if that."""
+    return encode_meta(AnswerMeta(content_type)) if content_type is not None else b""
+
+
 class FrameReply:
     """Answers one request over its connection."""
 
@@ -212,16 +219,20 @@ class FrameReply:
 
     def result(self, payload: Payload, content_type: str | None) -> None:
         """Answer a unary request."""
-        self._connection.finished(self._number)
+        connection = self._connection
+        connection.finished(self._number)
         try:
-            self._send(_RESULT, payload, content_type)
+            if payload.buffers:
+                self._send(_RESULT, payload, content_type)
+            else:
+                connection.write(pack(_RESULT, self._number, _typed(content_type), payload))
         except MotetError as error:
             self.failure(failure.record(error, endpoint="", replica=""))
 
     def _send(self, kind: int, payload: Payload, content_type: str | None = None, *, items: int = 1, now: bool = False) -> None:
         connection = self._connection
         if not payload.buffers:
-            meta = encode_meta(AnswerMeta(content_type, None, items)) if content_type is not None or items != 1 else b""
+            meta = encode_meta(AnswerMeta(None, None, items)) if items != 1 else _typed(content_type)
             connection.write(pack(kind, self._number, meta, payload), now=now)
             return
         payload = connection.sharing.prepare(payload)
