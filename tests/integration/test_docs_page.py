@@ -1,7 +1,10 @@
 """The page at `/docs` in a real browser: it renders without the internet, and an endpoint can be tried from it."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 from selenium import webdriver
@@ -58,3 +61,46 @@ def test_an_endpoint_is_tried_from_the_page(browser):
         assert answer.text == "42"
         foreign = [url for url in requested(browser) if not url.startswith((server.url, "data:", "blob:", "chrome", "about:"))]
         assert foreign == []
+
+
+APP = """
+import motet
+
+class Doubler(motet.Service):
+    @motet.endpoint
+    def double(self, number: int) -> int:
+        return 2 * number
+
+app = Doubler.bind()
+"""
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """The URL of a server that asks for a key."""
+    (tmp_path / "app.py").write_text(APP)
+    command = [sys.executable, "-m", "motet.cli", "serve", "app.py:app", "--port", "0", "--api-key", "schlüssel"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        line = next(line for line in server.stdout if "is served at" in line)
+        yield re.search(r"served at (\S+)", line).group(1)
+        server.terminate()
+        server.stdout.read()
+
+
+@pytest.mark.browser
+def test_the_page_asks_for_a_key(browser, locked):
+    """Nothing of the app is shown without one; with it endpoints are listed and run."""
+    wait = WebDriverWait(browser, PATIENCE)
+    browser.get(f"{locked}/docs")
+    field = wait.until(conditions.visibility_of_element_located((By.CSS_SELECTOR, "#key input")))
+    assert "double" not in browser.page_source
+    field.send_keys("wrong\n")
+    wait.until(conditions.visibility_of_element_located((By.ID, "wrong")))
+    field.clear()
+    field.send_keys("schlüssel\n")
+    wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, ".opblock-summary-control"))).click()
+    assert not browser.find_element(By.ID, "key").is_displayed()
+    wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, ".try-out__btn"))).click()
+    wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, "button.execute"))).click()
+    answer = wait.until(conditions.visibility_of_element_located((By.CSS_SELECTOR, ".live-responses-table .highlight-code code")))
+    assert answer.text == "0"

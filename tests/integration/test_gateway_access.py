@@ -35,7 +35,8 @@ async def client(serve):
     ],
 )
 @pytest.mark.parametrize(
-    "request_", [post("/add", {"a": 1}), get("/docs"), get("/openapi.json"), get("/nope"), get("/healthz/"), post("//healthz")]
+    "request_",
+    [post("/add", {"a": 1}), get("/docs/"), get("/openapi.json"), get("/nope"), get("/healthz/"), post("//healthz")],
 )
 async def test_wrong_keys(client, header, request_):
     """Everything but the probes refuses, says how, and goes on with the connection."""
@@ -58,9 +59,9 @@ async def test_every_key_counts(client):
     assert (await client.ask(request)).json == 2
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/startupz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/startupz", "/docs", "/docs/swagger_bundle.js", "/docs/swagger_style.css"])
 async def test_probes_need_no_key(client, path):
-    """What watches the server has none."""
+    """What watches the server has none, nor has a browser that opens the documentation; the page says nothing of the app."""
     assert (await client.ask(get(path))).status == 200
 
 

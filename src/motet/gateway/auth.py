@@ -10,7 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from motet.errors import UsageError
 
-OPEN_PATHS = frozenset({b"/healthz", b"/readyz", b"/startupz"})  # probes have no key
+DOCS_ASSETS = {"swagger_bundle.js": "text/javascript", "swagger_preset.js": "text/javascript", "swagger_style.css": "text/css"}
+
+# Probes have no key, and neither has a browser that opens the documentation: its page asks for one, and knows nothing by itself.
+OPEN_PATHS = frozenset({b"/healthz", b"/readyz", b"/startupz", b"/docs"} | {f"/docs/{name}".encode() for name in DOCS_ASSETS})
 
 
 class ApiKeys:

@@ -17,12 +17,12 @@ from starlette.routing import Route
 
 from motet.errors import MethodNotAllowed, MotetError, NotFound, http_status
 from motet.gateway import answers
+from motet.gateway.auth import DOCS_ASSETS
 from motet.gateway.state import GatewayState
 from motet.openapi import merged
 
 MAX_PATHS = 20  # that an error lists
 PAGES = ("GET /docs", "GET /openapi.json", "GET /healthz", "GET /readyz", "GET /startupz")
-ASSETS = {"swagger_bundle.js": "text/javascript", "swagger_preset.js": "text/javascript", "swagger_style.css": "text/css"}
 
 DOCS = """<!DOCTYPE html>
 <html lang="en">
@@ -34,16 +34,35 @@ DOCS = """<!DOCTYPE html>
 <link rel="stylesheet" href="docs/swagger_style.css">
 </head>
 <body>
+<form id="key" hidden style="font: 1rem sans-serif; max-width: 30rem; margin: 4rem auto">
+<p>This server asks for an API key. It stays in this page and is forgotten when you leave it.</p>
+<input type="password" aria-label="API key" autocomplete="off" required>
+<button>Show the API</button>
+<p id="wrong" role="alert" hidden>The server doesn't know this key.</p>
+</form>
 <div id="swagger-ui"></div>
 <script src="docs/swagger_bundle.js"></script>
 <script>
-SwaggerUIBundle({
-  url: "openapi.json",
-  dom_id: "#swagger-ui",
-  presets: [SwaggerUIBundle.presets.apis],
-  validatorUrl: null,
-  persistAuthorization: true,
+const form = document.getElementById("key");
+async function show(key) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(key));
+  const answer = await fetch("openapi.json", key ? {headers: {"X-API-Key": bytes}} : {});
+  form.hidden = answer.status !== 401;
+  document.getElementById("wrong").hidden = !key;
+  if (!form.hidden) return;
+  const ui = SwaggerUIBundle({
+    spec: await answer.json(),
+    dom_id: "#swagger-ui",
+    presets: [SwaggerUIBundle.presets.apis],
+    validatorUrl: null,
+    onComplete: () => key && ui.preauthorizeApiKey("header", bytes),
+  });
+}
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  show(form.querySelector("input").value);
 });
+show("");
 </script>
 </body>
 </html>
@@ -90,13 +109,13 @@ class Site:
 
     async def _asset(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in ASSETS:
+        if name not in DOCS_ASSETS:
             raise HTTPException(404)
         content, tag = read_asset(name)
         headers = {"cache-control": "public, max-age=86400", "etag": tag}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        return Response(content, media_type=ASSETS[name], headers=headers)
+        return Response(content, media_type=DOCS_ASSETS[name], headers=headers)
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
         wanted = request.url.path.rstrip("/") or "/"

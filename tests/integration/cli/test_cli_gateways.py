@@ -11,6 +11,7 @@ import pytest
 from motet.testing import Gate
 
 APP = """
+import logging
 import pathlib
 import pickle
 
@@ -30,6 +31,10 @@ class Desk(motet.Service):
     @motet.endpoint
     async def one(self) -> int:
         return 1
+
+    @motet.endpoint
+    def say(self) -> None:
+        logging.getLogger("desk").info("it was asked")
 
 app = Desk.bind(pickle.loads(pathlib.Path("gate.pickle").read_bytes()))
 """
@@ -135,6 +140,13 @@ def test_options_of_http(app, engine):
     answer = server.post("/one", headers={"origin": "https://b.example"})
     assert answer.headers["access-control-allow-origin"] == "https://b.example"
     assert answer.headers["vary"] == "accept-encoding, origin"
+
+
+def test_log_names_the_request(app):
+    """What a service logs can be found by the id that the client has."""
+    server = app.serve("app.py:app").until_ready()
+    server.post("/say", headers={"x-request-id": "the-7th"})
+    assert server.until("it was asked").endswith("INFO desk [the-7th]: it was asked")
 
 
 def test_wrong_options_of_http(app):

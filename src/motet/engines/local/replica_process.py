@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 import uvloop
 
-from motet.context import Context
+from motet.context import Context, current_scope
 from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
 from motet.engines.local.directory import Directory
 from motet.engines.local.listener import Listener
@@ -34,6 +34,7 @@ from motet.wire.payload import Payload
 BUSY_INTERVAL = 1.0  # s between reports of how much runs
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+REPLICA_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s%(of_request)s: %(message)s"
 
 
 def run_replica(message: Spawn) -> None:
@@ -57,7 +58,9 @@ def _fresh_process(message: Spawn) -> None:
         os.setpgid(0, 0)  # what this process leaves behind ends with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor stops replicas over their connection, after draining
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.basicConfig(level=logging.INFO, format=REPLICA_LOG_FORMAT)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_name_request)
     random.seed()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:
@@ -67,6 +70,13 @@ def _fresh_process(message: Spawn) -> None:
         cpus = int(message.node.options.resources.cpus)
         if cpus > 1:
             torch.set_num_threads(cpus)
+
+
+def _name_request(record: logging.LogRecord) -> bool:
+    """Add to a line of the log which request it belongs to."""
+    scope = current_scope()
+    record.of_request = f" [{scope.request_id}]" if scope is not None else ""
+    return True
 
 
 def node_class(node: NodePlan) -> type:
