@@ -145,6 +145,12 @@ class RemoteHandle:
     def _request(self, endpoint: EndpointDefinition, args: Sequence[object], kwargs: Mapping[str, object]) -> Call[Any] | Stream[Any]:
         where = f"{self._definition.name}.{endpoint.name}"
         schema = schema_of(endpoint, self._definition.cls)
+        if schema.over_http or "POST" not in schema.methods:
+            raise UsageError(
+                f"{where} can't be called through motet.connect",
+                found="it needs a request of its own" if schema.over_http else f"it takes {', '.join(schema.methods)}",
+                instead="an HTTP client",
+            )
         home = running_loop() or self._loop
         url = self._url if endpoint.name == "__call__" else f"{self._url}/{endpoint.name}"
         pending: Call[Any] | Stream[Any] = Stream(where, home) if endpoint.kind == "stream" else Call(where, home)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from motet.check import type_name
-from motet.definitions import EndpointDefinition
+from motet.definitions import EndpointDefinition, Surface
 from motet.graph import Graph, GraphNode, dependencies_in, endpoint_paths
 from motet.options import Autoscale, Config
+from motet.schema import schema_of
 
 
 def tree(graph: Graph) -> str:
@@ -126,8 +127,14 @@ def routes(graph: Graph) -> Sequence[str]:
     """Return one line for each HTTP route: method, path, and what is behind it."""
     definition = graph.nodes[graph.root].definition
     paths = endpoint_paths(graph.route, definition)
-    width = max((len(path) for path in paths.values()), default=0)
-    return [
-        f"POST {paths[name]:<{width}}  {definition.name}.{name}{signature_text(endpoint)}"
-        for name, endpoint in definition.endpoints.items()
-    ]
+    schemas = {name: schema_of(endpoint, definition.cls) for name, endpoint in definition.endpoints.items()}
+    ways = {name: route_text(schema.surface, schema.methods, paths[name]) for name, schema in schemas.items()}
+    width = max(map(len, ways.values()), default=0)
+    return [f"{ways[name]:<{width}}  {definition.name}.{name}{signature_text(e)}" for name, e in definition.endpoints.items()]
+
+
+def route_text(surface: Surface, methods: Sequence[str], path: str) -> str:
+    """Return how an endpoint is reached over HTTP: `POST /ask`, `GET|POST /page`, `WS /talk`, and `ANY /*` for an ASGI app."""
+    if surface == "ingress":
+        return f"ANY {path.rstrip('/')}/*"
+    return f"{'WS' if surface == 'websocket' else '|'.join(methods)} {path}"

@@ -98,19 +98,26 @@ def openapi(graph: Graph) -> Json:
         },
         "paths": {
             paths[endpoint.name]: {
-                "post": {
-                    "operationId": endpoint.name if graph.name == "default" else f"{graph.name}_{endpoint.name}",
+                method.lower(): {
+                    "operationId": _operation(graph, endpoint, method, schemas[endpoint.name]),
                     "tags": [tag],
                     **_texts(inspect.getdoc(endpoint.function)),
-                    **_request(endpoint, schemas[endpoint.name], found),
                     **({"x-motet-stream": True} if endpoint.kind == "stream" else {}),  # for bytes nothing else tells it
+                    **_request(endpoint, schemas[endpoint.name], found, method),
                     "responses": _responses(endpoint, schemas[endpoint.name], found),
                 }
+                for method in schemas[endpoint.name].methods
             }
             for endpoint in definition.endpoints.values()
+            if not endpoint.ingress  # what it answers is its own to describe
         },
         "components": {"schemas": {**components, _ERROR_NAME: ERROR}},
     }
+
+
+def _operation(graph: Graph, endpoint: EndpointDefinition, method: str, schema: EndpointSchema) -> str:
+    name = endpoint.name if graph.name == "default" else f"{graph.name}_{endpoint.name}"
+    return name if method == schema.methods[0] else f"{name}_{method.lower()}"
 
 
 def _texts(doc: str | None, *, whole: bool = False) -> Json:
@@ -121,6 +128,10 @@ def _texts(doc: str | None, *, whole: bool = False) -> Json:
         return {"description": doc}
     return {"summary": first.strip()} | ({"description": rest.strip()} if rest.strip() else {})
 
+
+# Methods whose arguments come from the query, and the types of forms.
+BODILESS = ("GET", "DELETE")
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 _Key = tuple[str, JsonSchemaMode]
 
@@ -161,20 +172,39 @@ def _result_record(name: str, schema: EndpointSchema) -> TypeAdapter[Any]:
     return TypeAdapter(record)
 
 
-def _request(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_Key, Json]) -> Json:
+def _request(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_Key, Json], method: str) -> Json:
     if schema.body == "empty":
-        return {}
+        reads = "request" in schema.given.values() and method not in BODILESS
+        return {"requestBody": {"content": {"*/*": {}}}} if reads else {}
     body = dict(found.get((endpoint.name, "validation"), {}))
     if schema.body == "object":
         body.pop("title", None)  # of the record that validates the arguments, which has no name of its own
         body["properties"] = {
             name: {**described, **_default(endpoint, name)} for name, described in cast("Json", body.get("properties", {})).items()
         }
+    if method in BODILESS:
+        return {"parameters": _parameters(schema, body)}
+    if schema.files:
+        return {"requestBody": {"required": True, "content": {FORMS[0]: {"schema": body}}}}
     content: Json = {"application/json": {"schema": body}}
+    if schema.form:
+        content |= {form: {"schema": body} for form in FORMS}
     if schema.raw is not None:
         content |= {"application/octet-stream": {"schema": BYTES}} if schema.raw is bytes else {"text/plain": {"schema": TEXT}}
     named = {"x-codegen-request-body-name": schema.names[0]} if schema.body == "model" else {}
     return {"requestBody": {"required": True, "content": content}, **named}
+
+
+def _parameters(schema: EndpointSchema, body: Json) -> list[Json]:
+    """Describe arguments that come from the query; the fields of a model are parameters of their own."""
+    if schema.body == "model":
+        return [{"name": schema.names[0], "in": "query", "required": True, "style": "form", "explode": True, "schema": body}]
+    required = cast("list[str]", body.get("required", []))
+    found: list[Json] = []
+    for name, described in cast("Json", body.get("properties", {})).items():
+        shape: Json = {"content": {"application/json": {"schema": described}}} if name in schema.nested else {"schema": described}
+        found.append({"name": name, "in": "query", "required": name in required, **shape})
+    return found
 
 
 def _default(endpoint: EndpointDefinition, name: str) -> Json:
@@ -190,7 +220,12 @@ def _default(endpoint: EndpointDefinition, name: str) -> Json:
 def _responses(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict[_Key, Json]) -> Json:
     described = {"schema": found.get((endpoint.name, "serialization"), {})}
     content: Json
-    if schema.returns is bytes:
+    error = {"application/json": {"schema": {"$ref": REFS.format(model=_ERROR_NAME)}}}
+    if schema.surface == "websocket":
+        return {"101": {"description": "a WebSocket"}, "default": {"description": "any error", "content": error}}
+    if schema.responds:
+        content = {"*/*": {}}
+    elif schema.returns is bytes:
         content = {"application/octet-stream": {"schema": BYTES}}
     elif endpoint.kind == "stream":
         content = {"text/event-stream": {"schema": _events(described["schema"])}, "application/x-ndjson": described}
@@ -198,7 +233,6 @@ def _responses(endpoint: EndpointDefinition, schema: EndpointSchema, found: dict
         content = {"application/json": described}
     if schema.returns is str:
         content["text/plain"] = {"schema": TEXT}
-    error = {"application/json": {"schema": {"$ref": REFS.format(model=_ERROR_NAME)}}}
     return {
         "200": {"description": "one item each, as it is made" if endpoint.kind == "stream" else "the result", "content": content},
         "422": {"description": "the arguments don't fit", "content": error},

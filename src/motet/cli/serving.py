@@ -15,6 +15,7 @@ import click
 
 from motet.cli.errors import explain, relative
 from motet.engines.local.plan import AppPlan
+from motet.graph_views import route_text
 from motet.options import HttpOptions
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -113,10 +114,9 @@ class Screen:
         """Say where the app is and how to talk to it."""
         root = plan.node(plan.root)
         lines = ["", click.style(f"{self._options.target} is served at {url}", bold=True), ""]
-        routes = [f"  POST {plan.paths[endpoint.name]}" for endpoint in root.endpoints]
+        routes = [f"  {route_text(endpoint.surface, endpoint.methods, plan.paths[endpoint.name])}" for endpoint in root.endpoints]
         lines += [*routes[:MAX_ROUTES], *([f"  and {len(routes) - MAX_ROUTES} more"] if len(routes) > MAX_ROUTES else [])]
-        if root.endpoints:
-            first = root.endpoints[0]
+        if first := next((endpoint for endpoint in root.endpoints if endpoint.surface == "call"), None):
             lines += [
                 "",
                 "Try:",

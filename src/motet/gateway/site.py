@@ -19,6 +19,7 @@ from motet.errors import MethodNotAllowed, MotetError, NotFound, http_status
 from motet.gateway import answers
 from motet.gateway.auth import DOCS_ASSETS
 from motet.gateway.state import GatewayState
+from motet.graph_views import route_text
 from motet.openapi import merged
 
 MAX_PATHS = 20  # that an error lists
@@ -123,7 +124,7 @@ class Site:
             # No redirect: clients would send the body twice, or leave out the key; most follow none anyway.
             raised = NotFound("the path ends with a slash too many", found=f"{request.method} {request.url.path}", instead=f"POST {wanted}")
             return _error(request, raised)
-        known = [f"POST {route.path}" for route in self._state.routes.values()] + list(PAGES)
+        known = [route_text(route.surface, route.methods, route.path) for route in self._state.routes.values()] + list(PAGES)
         listed = ", ".join(known[:MAX_PATHS]) + (f" and {len(known) - MAX_PATHS} more" if len(known) > MAX_PATHS else "")
         return _error(request, NotFound("there is nothing at this path", found=f"{request.method} {request.url.path}", instead=listed))
 
