@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
     from motet.connecting import Connected, connect
+    from motet.mounting import Mounted, asgi
     from motet.running import Running, delete, run, status
     from motet.wire.buffers import empty
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _ON_DEMAND = {
     **_WEB,
     **dict.fromkeys(("Connected", "connect"), "motet.connecting"),
+    **dict.fromkeys(("Mounted", "asgi"), "motet.mounting"),
     **dict.fromkeys(("Running", "delete", "run", "status"), "motet.running"),
     "empty": "motet.wire.buffers",
 }
@@ -87,6 +89,7 @@ __all__ = [
     "InvalidInput",
     "InvalidOutput",
     "MotetError",
+    "Mounted",
     "NotFound",
     "Overloaded",
     "RefExpired",
@@ -106,6 +109,7 @@ __all__ = [
     "UsageError",
     "WebSocket",
     "__version__",
+    "asgi",
     "batched",
     "connect",
     "current_request",

@@ -27,22 +27,39 @@ def tunnelled(
     old: bool,
     client: Address,
     server: Address,
+    scheme: str,
+    prefix: str,
     request_id: str,
     trace: str | None,
 ) -> dict[str, Any]:
-    """Return what an exchange is made from whose body is a tunnel's head."""
+    """Return what an exchange is made from whose body is a tunnel's head.
+
+    Args:
+        route: to the endpoint or app.
+        kind: of the connection.
+        method: of HTTP.
+        url: as the client wrote it.
+        headers: names in lower case.
+        old: whether the client speaks HTTP/1.0.
+        client: its address.
+        server: the address of this end.
+        scheme: `http` or `https`.
+        prefix: path at which the gateway is mounted in another application.
+        request_id: of the request.
+        trace: context of a distributed trace.
+    """
     target = url.partition(b"#")[0]
     offered = headers.get(b"sec-websocket-protocol", b"").decode("latin-1") if kind == "websocket" else ""
     head = TunnelHead(
         kind=kind,
         method=method,
-        raw_path=target.partition(b"?")[0],
-        path=path_of(url).decode(errors="replace"),
+        raw_path=prefix.encode() + target.partition(b"?")[0],
+        path=prefix + path_of(url).decode(errors="replace"),
         query=target.partition(b"?")[2],
-        root=route.path.rstrip("/") if route.surface == "ingress" else "",
+        root=prefix + (route.path.rstrip("/") if route.surface == "ingress" else ""),
         headers=tuple(headers.items()),
         version="1.0" if old else "1.1",
-        scheme="http",
+        scheme=scheme,
         client=client,
         server=server,
         subprotocols=tuple(name.strip() for name in offered.split(",") if name.strip()),

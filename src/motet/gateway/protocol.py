@@ -168,6 +168,10 @@ class Connection(asyncio.Protocol):
         found: tuple[str, int] | str | None = self._transport.get_extra_info(name)
         return (found[0], found[1]) if isinstance(found, tuple) else None  # a Unix socket has a name, or none
 
+    def told(self, name: Literal["scheme", "prefix"]) -> str:
+        """Return what a server around the gateway has told of the request, if there is one."""
+        return self._transport.get_extra_info(name) or ""
+
     def last_lines(self, turn: Turn) -> bytes:
         """Return the header lines that end every head: the turn's own, and what becomes of the connection."""
         if turn.close or self.state.draining:
@@ -207,8 +211,8 @@ class Connection(asyncio.Protocol):
     def cut(self, *, reset: bool) -> None:
         """Close in the middle of an answer; with a reset where the end of the connection would be that of the answer."""
         self._reader.phase = DEAF
-        if reset:
-            reset_on_close(self._transport.get_extra_info("socket"))
+        if reset and (socket := self._transport.get_extra_info("socket")) is not None:
+            reset_on_close(socket)
             self._transport.abort()
         else:
             self._transport.close()

@@ -69,6 +69,10 @@ class Taker(TunnelConnection, Protocol):
         """Return host and port of the client or of this end."""
         ...
 
+    def told(self, name: Literal["scheme", "prefix"]) -> str:
+        """Return what a server around the gateway has told of the request, if there is one."""
+        ...
+
     def become_socket(self, exchange: SocketExchange, headers: dict[bytes, bytes], rest: bytes) -> bool:
         """Go on as a WebSocket, unless requests wait for their answers; returns whether it did."""
         ...
@@ -435,6 +439,8 @@ class RequestReader:
             old=self._old and self._parser.get_http_version() == "1.0",
             client=self._connection.address("peername"),
             server=self._connection.address("sockname"),
+            scheme=self._connection.told("scheme") or "http",
+            prefix=self._connection.told("prefix"),
             request_id=self._request_id(),
             trace=self._trace,
         )

@@ -71,6 +71,19 @@ class Gateway:
     async def _accept(self, key: int, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003
         self._servers[key] = await self._loop.create_server(lambda: Connection(self._state), sock=sock, backlog=BACKLOG)
+        self._keep_time()
+
+    @property
+    def state(self) -> GatewayState:
+        """What its connections share."""
+        return self._state
+
+    def connection(self) -> Connection:
+        """Return a connection for a transport that isn't the gateway's own."""
+        self._keep_time()
+        return Connection(self._state)
+
+    def _keep_time(self) -> None:
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep_on)
 

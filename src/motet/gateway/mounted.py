@@ -1,0 +1,387 @@
+"""The gateway inside another web server: an ASGI request is given to an ordinary connection as the bytes that it would have been.
+
+So whatever the gateway does with requests it does here, too. WebSockets need no bytes in between: the server around has made
+messages of them already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import httptools
+
+from motet.errors import NotFound, http_status, public_fields
+from motet.gateway import answers
+from motet.gateway.entry import Address, tunnelled
+from motet.gateway.state import GatewayState
+from motet.gateway.tunnel import TwoWayExchange
+from motet.runtime.inbox import TUNNEL_WINDOW
+from motet.wire.failure import Failure
+from motet.wire.payload import Payload
+from motet.wire.tunnel import MessageKind, Pairs, binary_message, close_message, decode_start, read_close, text_message
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HIGH = 1 << 18  # bytes of an answer that may wait for the server around
+DROPPED = frozenset({b"connection", b"expect", b"keep-alive", b"transfer-encoding", b"upgrade"})  # of the connection outside
+SWITCHING, POLICY, FAILED, LOST = 101, 1008, 1011, 1006
+
+
+class Served(Protocol):
+    """A connection of the gateway, from its transport's side."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end."""
+
+    def pause_writing(self) -> None:
+        """Stop for a while."""
+
+    def resume_writing(self) -> None:
+        """Go on."""
+
+
+class Splice(asyncio.Transport):
+    """A transport that turns the bytes of an answer into the messages of an ASGI app."""
+
+    def __init__(self, scope: Mapping[str, Any], prefix: str) -> None:
+        super().__init__(
+            {
+                "peername": tuple(scope["client"]) if scope.get("client") else None,
+                "sockname": tuple(scope["server"]) if scope.get("server") else None,
+                "scheme": scope.get("scheme", "http"),
+                "prefix": prefix,
+            }
+        )
+        self._bodiless = scope["method"] == "HEAD"
+        self._parser = httptools.HttpResponseParser(self)
+        self._messages: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+        self._waiting = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._closing = False
+        self._protocol: Served | None = None
+        self.complete = False
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    def join(self, protocol: Served) -> None:
+        """Begin; what the protocol writes becomes messages."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+
+    async def next(self) -> Message | None:
+        """Return the next message, or None if the answer has been cut off."""
+        while not self._messages:
+            if self._closing:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._messages.popleft()
+        before, self._waiting = self._waiting, self._waiting - len(message.get("body", b""))
+        if before >= HIGH > self._waiting and self._protocol is not None:
+            self._protocol.resume_writing()
+        return message
+
+    def _put(self, message: Message) -> None:
+        self._messages.append(message)
+        before, self._waiting = self._waiting, self._waiting + len(message.get("body", b""))
+        self._arrived.set()
+        if before < HIGH <= self._waiting and self._protocol is not None:
+            self._protocol.pause_writing()
+
+    # -- what the parser calls -------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the answer."""
+        if name.lower() not in DROPPED:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Begin the answer."""
+        self._put({"type": "http.response.start", "status": self._parser.get_status_code(), "headers": self._headers})
+        if self._bodiless:
+            self._end()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece."""
+        if not self.complete:
+            self._put({"type": "http.response.body", "body": body, "more_body": True})
+
+    def on_message_complete(self) -> None:
+        """End the answer."""
+        self._end()
+
+    def _end(self) -> None:
+        if not self.complete:
+            self.complete = True
+            self._put({"type": "http.response.body", "body": b"", "more_body": False})
+
+    # -- the transport ---------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes of the answer."""
+        if not self._closing and not self.complete:
+            self._parser.feed_data(data)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Take bytes of the answer."""
+        for data in list_of_data:
+            self.write(data)
+
+    def write_eof(self) -> None:
+        """Take the end of the answer."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return what waits for the server around."""
+        return self._waiting
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return self._closing
+
+    def close(self) -> None:
+        """End; an answer that isn't complete is cut off."""
+        self._closing = True
+        self._arrived.set()
+        self.reads.set()
+
+    def abort(self) -> None:
+        """End at once."""
+        self.close()
+
+    def pause_reading(self) -> None:
+        """Take no more of the body for a while."""
+        self.reads.clear()
+
+    def resume_reading(self) -> None:
+        """Go on with the body."""
+        self.reads.set()
+
+
+async def serve_request(connection: Served, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """Answer an ASGI request as the gateway does."""
+    prefix = scope.get("root_path", "")
+    splice = Splice(scope, prefix)
+    splice.join(connection)
+    reading = asyncio.create_task(_feed(connection, splice, scope, receive, prefix))
+    try:
+        while (message := await splice.next()) is not None:
+            await send(message)
+            if not message.get("more_body", True):
+                break
+        else:
+            raise ConnectionResetError("the answer was cut off")
+    finally:
+        reading.cancel()
+        splice.close()
+        connection.connection_lost(None)
+
+
+async def _feed(connection: Served, splice: Splice, scope: Mapping[str, Any], receive: Receive, prefix: str) -> None:
+    """Write the request as bytes, as its pieces come, and watch whether the client goes."""
+    message = await receive()
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in DROPPED]
+    names = {name.lower() for name, _ in headers}
+    chunked = message.get("more_body", False) and b"content-length" not in names
+    if chunked:
+        headers.append((b"transfer-encoding", b"chunked"))
+    elif b"content-length" not in names and message.get("body"):
+        headers.append((b"content-length", b"%d" % len(message["body"])))
+    if b"host" not in names:
+        headers.append((b"host", b"localhost"))
+    path = quote(relative_path(scope, prefix), safe="/:@!$&'()*+,;=~-._").encode()
+    target = path + (b"?" + scope["query_string"] if scope.get("query_string") else b"")
+    lines = [b"%b %b HTTP/1.1" % (scope["method"].encode(), target), *[b"%b: %b" % header for header in headers]]
+    connection.data_received(b"\r\n".join([*lines, b"", b""]))
+    while message["type"] == "http.request":
+        if body := message.get("body", b""):
+            connection.data_received(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
+        if chunked and not message.get("more_body", False):
+            connection.data_received(answers.LAST_CHUNK)
+            chunked = False
+        await splice.reads.wait()
+        message = await receive()
+    if not splice.complete:
+        connection.connection_lost(None)
+        splice.close()
+
+
+def relative_path(scope: Mapping[str, Any], prefix: str) -> str:
+    """Return the path below the one that the app is mounted at."""
+    path: str = scope["path"]
+    return (path.removeprefix(prefix) if path.startswith(prefix + "/") or path == prefix else path) or "/"
+
+
+# -- WebSockets ----------------------------------------------------------------------------------------------------
+
+
+class MessageExchange(TwoWayExchange, kw_only=True):
+    """The way of a WebSocket, whose frames another server handles, to its replica.
+
+    Attributes:
+        messages: for that server.
+        reads: whether more of the client's messages may be sent.
+        begun: whether the client has been answered.
+    """
+
+    messages: asyncio.Queue[Message]
+    reads: asyncio.Event
+    begun: bool = False
+    denied: bool = False
+
+    @property
+    def begun_stream(self) -> bool:
+        """Whether it can't be given to another replica any more."""
+        return self.begun or self.kept is None
+
+    def choke(self, *, choked: bool) -> None:
+        """Stop reading from the client, or go on."""
+        if choked:
+            self.reads.clear()
+        else:
+            self.reads.set()
+
+    def on_item(self, payload: Payload, items: int) -> None:  # noqa: ARG002  # each is one
+        """Take the start of the answer, then messages."""
+        piece = bytes(payload.head)
+        put = self.messages.put_nowait
+        if not self.begun:
+            self.begun = True
+            start = decode_start(piece)
+            self.denied = start.status != SWITCHING
+            if self.denied:
+                put(_denial(start.status, start.headers))
+            else:
+                put({"type": "websocket.accept", "subprotocol": start.subprotocol, "headers": list(start.headers)})
+        elif self.denied:
+            put({"type": "websocket.http.response.body", "body": piece, "more_body": True})
+        elif piece[0] == MessageKind.TEXT:
+            put({"type": "websocket.send", "text": piece[1:].decode()})
+        elif piece[0] == MessageKind.BINARY:
+            put({"type": "websocket.send", "bytes": piece[1:]})
+        else:
+            code, reason = read_close(piece[1:])
+            put({"type": "websocket.close", "code": code, "reason": reason})
+
+    def on_end(self) -> None:
+        """Note the end."""
+        self.done = True
+        if self.denied:
+            self.messages.put_nowait({"type": "websocket.http.response.body", "body": b"", "more_body": False})
+        self.messages.put_nowait({"type": "end"})
+
+    def on_failure(self, failure: Failure) -> None:
+        """Close with an error."""
+        self.done = True
+        if self.begun:
+            reason = f"{failure.fields.get('type', 'Error')}: {failure.fields.get('message', '')}"
+            self.messages.put_nowait({"type": "websocket.close", "code": FAILED, "reason": reason[:100]})
+        else:
+            _put_error(self.messages, failure.status, failure.fields, self.request_id)
+        self.messages.put_nowait({"type": "end"})
+
+
+def _denial(status: int, headers: Pairs) -> Message:
+    return {"type": "websocket.http.response.start", "status": status, "headers": list(headers)}
+
+
+def _put_error(messages: asyncio.Queue[Message], status: int, fields: Mapping[str, Any], request_id: str) -> None:
+    messages.put_nowait(_denial(status, ((b"content-type", b"application/json"),)))
+    body = answers.error_json(fields, request_id)
+    messages.put_nowait({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+
+async def serve_socket(state: GatewayState, scope: Mapping[str, Any], receive: Receive, send: Send, request_id: str) -> None:
+    """Run a WebSocket of another server through a replica."""
+    prefix = scope.get("root_path", "")
+    path = relative_path(scope, prefix).encode()
+    messages: asyncio.Queue[Message] = asyncio.Queue()
+    route = state.routes.get(path) or state.mounts.find(path)
+    await receive()  # that there is a client
+    if route is None or route.surface not in ("websocket", "ingress"):
+        error = NotFound("there is no WebSocket at this path", found=path.decode(errors="replace"))
+        _put_error(messages, http_status(error), public_fields(error), request_id)
+        messages.put_nowait({"type": "end"})
+        await _give(messages, scope, send, lambda _: None)
+        return
+    headers = {name.lower(): value for name, value in scope["headers"]}
+    headers[b"sec-websocket-protocol"] = ", ".join(scope.get("subprotocols", ())).encode()
+    exchange = MessageExchange(
+        **tunnelled(
+            route,
+            "websocket",
+            method="GET",
+            url=quote(path).encode() + b"?" + scope.get("query_string", b""),
+            headers=headers,
+            old=False,
+            client=_address(scope.get("client")),
+            server=_address(scope.get("server")),
+            scheme="https" if scope.get("scheme") == "wss" else "http",
+            prefix=prefix,
+            request_id=request_id,
+            trace=None,
+        ),
+        messages=messages,
+        reads=asyncio.Event(),
+    )
+    exchange.reads.set()
+    state.router.send(exchange)
+    reading = asyncio.create_task(_listen(exchange, receive))
+
+    def sent(size: int) -> None:
+        if not exchange.done:
+            state.router.credit(exchange, size)
+
+    try:
+        await _give(messages, scope, send, sent)
+    finally:
+        reading.cancel()
+        if not exchange.done:
+            exchange.push(close_message(LOST))
+            exchange.push_end()
+
+
+def _address(found: Any) -> Address:
+    return (str(found[0]), int(found[1])) if found else None
+
+
+async def _give(messages: asyncio.Queue[Message], scope: Mapping[str, Any], send: Send, sent: Callable[[int], None]) -> None:
+    """Send what the endpoint sends, and give credit for it, until it ends."""
+    can_deny = "websocket.http.response" in (scope.get("extensions") or {})
+    owed = 0
+    while (message := await messages.get())["type"] != "end":
+        if message["type"].startswith("websocket.http.response") and not can_deny:
+            if message["type"].endswith("start"):
+                await send({"type": "websocket.close", "code": POLICY, "reason": HTTPStatus(message["status"]).phrase})
+        else:
+            await send(message)
+        owed += len(message.get("bytes") or message.get("text") or b"") + 1
+        if owed >= TUNNEL_WINDOW // 2:
+            sent(owed)
+            owed = 0
+
+
+async def _listen(exchange: MessageExchange, receive: Receive) -> None:
+    """Pass on what the client sends."""
+    while True:
+        await exchange.reads.wait()
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            exchange.push(close_message(message.get("code") or LOST, message.get("reason") or ""))
+            exchange.push_end()
+            return
+        text = message.get("text")
+        exchange.push(text_message(text.encode()) if text is not None else binary_message(message.get("bytes") or b""))

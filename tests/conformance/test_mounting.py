@@ -1,0 +1,138 @@
+"""Graphs inside somebody's own web application."""
+
+import asyncio
+import contextlib
+import socket
+
+import httpx
+import pytest
+import uvicorn
+import websockets
+from fastapi import FastAPI
+from web_services import Doubler, Front, Sockets, Web
+
+import motet
+from motet.testing import PATIENCE
+
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning:websockets.*")]
+
+
+@contextlib.asynccontextmanager
+async def hosted(app):
+    """Run an ASGI app in uvicorn and give a client."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="websockets-sansio"))
+        serving = asyncio.create_task(server._serve([listening]))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
+            yield client
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+def mounted(engine):
+    """Mount an app at /models of another, which has a route of its own."""
+
+    @contextlib.asynccontextmanager
+    async def mount(app):
+        models = motet.asgi(app, engine=engine)
+        main = FastAPI(lifespan=models.lifespan)
+
+        @main.get("/own")
+        async def own() -> str:
+            return "mine"
+
+        main.mount("/models", models)
+        async with hosted(main) as client:
+            yield client
+
+    return mount
+
+
+async def test_endpoints(mounted, gate, tmp_path):
+    async with mounted(Web.bind(gate(), gate(), str(tmp_path))) as client:
+        assert (await client.get("/own")).json() == "mine"
+        assert (await client.get("/models/search?words=a&words=b")).json() == ["a", "b"]
+        assert (await client.post("/models/register", json={"name": "Ada", "age": 36})).json() == "Ada is 36"
+        wrong = await client.post("/models/register", json={"name": "Ada"})
+        assert (wrong.status_code, wrong.json()["error"]["type"]) == (422, "InvalidInput")
+        assert (await client.get("/models/nothing")).status_code == 404
+        assert (await client.put("/models/register")).status_code == 405
+        assert "/search" in (await client.get("/models/openapi.json")).json()["paths"]
+        assert (await client.get("/models/docs")).status_code == 200
+        seen = (await client.get("/models/seen?q=1", headers={"x-own": "a", "cookie": "a=b"})).json()
+        assert (seen["path"], seen["query"], seen["cookies"]) == ("/models/seen", {"q": "1"}, {"a": "b"})
+        head = await client.head("/models/file")
+        assert (head.status_code, head.headers["content-length"], head.content) == (200, "10000", b"")
+
+
+async def test_bodies_and_streams(mounted, gate, tmp_path):
+    reached, cancelled = gate("reached"), gate("cancelled")
+    async with mounted(Web.bind(reached, cancelled, str(tmp_path))) as client:
+
+        async def pieces():
+            for _ in range(100):
+                yield b"x" * 100_000
+
+        assert (await client.post("/models/size", content=pieces())).json() == 10_000_000
+        assert (await client.post("/models/size", content=b"x" * 3_000_000)).json() == 3_000_000
+        assert len((await client.get("/models/large?size=20000000")).content) == 20_000_000
+        assert (await client.get("/models/counted?to=2")).text.endswith("event: end\ndata: {}\n\n")
+        files = {"files": ("a", b"a")}
+        answer = await client.post("/models/upload", files=files, data={"title": "t", "tags": ["1"]})
+        assert answer.json()["files"] == [["a", 1]]
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/models/broken")
+        async with client.stream("GET", "/models/pieces") as answer:
+            assert await anext(answer.aiter_bytes()) == b"first "
+        await cancelled.until_reached()
+
+
+async def test_websockets(mounted, gate):
+    reached, cancelled = gate("reached"), gate("cancelled")
+    async with mounted(Sockets.bind(reached, cancelled)) as client:
+        base = str(client.base_url).replace("http", "ws", 1).rstrip("/") + "/models"
+        async with websockets.connect(base + "/echo", proxy=None) as talk:
+            await talk.send("hello")
+            assert await talk.recv() == "HELLO"
+        async with websockets.connect(base + "/json?start=1", subprotocols=["sums"], proxy=None) as talk:
+            assert talk.subprotocol == "sums"
+        async with websockets.connect(base + "/failed", proxy=None) as talk:
+            with pytest.raises(websockets.ConnectionClosed) as info:
+                await talk.recv()
+            assert info.value.rcvd.code == 1011
+        for path, status in (("/answered", 402), ("/failed_early", 418), ("/nothing", 404)):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await websockets.connect(base + path, proxy=None)
+            assert refused.value.response.status_code == status
+        talk = await websockets.connect(base + "/waiting", proxy=None)
+        await reached.until_reached()
+        talk.transport.abort()
+        await cancelled.until_reached()
+
+
+async def test_an_ingress(mounted, gate):
+    async with mounted(Front.bind(Doubler.bind(gate()), gate(), gate())) as client:
+        assert (await client.get("/models/doubled/4")).json() == 8
+        root = (await client.get("/models/")).json()
+        assert (root["root"], root["url"]) == ("/models", str(client.base_url).rstrip("/") + "/models/doubled/1")
+
+
+async def test_without_an_application_around_it(engine, gate):
+    """Alone in a server it starts and stops with the server."""
+    started, stopped = gate("started"), gate("stopped")
+    async with hosted(motet.asgi(Front.bind(Doubler.bind(gate()), started, stopped), engine=engine)) as client:
+        await started.until_reached()
+        assert (await client.post("/own", json={"number": 1})).json() == -1
+    await stopped.until_reached()
+
+
+async def test_without_a_lifespan(engine, gate):
+    """An application that doesn't pass its lifespan on has the graph started by the first request."""
+    models = motet.asgi(Front.bind(Doubler.bind(gate()), gate(), gate()), engine=engine)
+    main = FastAPI()
+    main.mount("/models", models)
+    async with hosted(main) as client:
+        assert (await client.post("/models/own", json={"number": 1})).json() == -1
+        await models.stop()
