@@ -31,6 +31,20 @@ class Echo(motet.Service):
         return item
 
 
+class Bodies(motet.Service):
+    """Answers what it is asked, a model or an array."""
+
+    @motet.endpoint
+    async def echo(self, item: Item) -> Item:
+        """Return the item."""
+        return item
+
+    @motet.endpoint
+    async def array(self, array: np.ndarray) -> np.ndarray:
+        """Return the array."""
+        return array
+
+
 class Callee(motet.Service):
     """Does nothing, in every way."""
 
@@ -166,6 +180,7 @@ class Model(motet.Service):
 echo = Echo.bind()
 echo_wide = Echo.bind().options(queue=5000)  # more connections than the usual queue has places
 echo_twice = Echo.bind().options(replicas=2)
+bodies = Bodies.bind()
 counting = Callee.bind()
 front = Front.bind(Callee.bind())
 model = Model.bind()

@@ -13,7 +13,7 @@ from figures import Effort, Figure, Table
 from processes import free_port
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)  # bytes
-CALLS = {SIZES[0]: 21, SIZES[1]: 7, SIZES[2]: 3}
+CALLS = {SIZES[0]: 21, SIZES[1]: 7, SIZES[2]: 1}
 WAYS = ("value", "reference")
 
 

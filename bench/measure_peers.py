@@ -54,7 +54,7 @@ def replicas(effort: Effort) -> list[Table]:
 
 def batches(effort: Effort) -> list[Table]:
     """Measure batches over HTTP."""
-    kinds = [Kind(f"{CLIENTS} clients", "items/s", None, lambda port, route: _rate(port, route, CLIENTS, 2))]
+    kinds = [Kind(f"{CLIENTS} clients", "items/s", None, lambda port, route: _rate(port, route, CLIENTS, 1))]
     tables: list[Table] = []
     for table in _beside("peers-batches", task="batch", target="model", replicas=1, kinds=kinds, effort=effort):
         ours = [value for figure in table.figures for value in figure.values]
@@ -66,7 +66,7 @@ def batches(effort: Effort) -> list[Table]:
 
 def streams(effort: Effort) -> list[Table]:
     """Measure one stream of small pieces."""
-    items = effort.pick(50_000, 10_000)
+    items = effort.pick(20_000, 10_000)
 
     def once(port: int, route: Route) -> float:
         return read(port, route.path, items)

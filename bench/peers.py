@@ -28,7 +28,7 @@ from wrk import BODY
 
 ENVIRONMENTS = HERE.parent / ".bench" / "peers"
 PATIENCE = 60.0  # s that a server may take to answer
-STOPPING = 3.0  # s that it may take to end by itself
+STOPPING = 1.0  # s that it may take to end by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import measure_batches
+import measure_bodies
 import measure_hop
 import measure_http
 import measure_peers
@@ -32,6 +33,7 @@ BUSY = 0.7  # load average over a minute above which the machine isn't ours alon
 Measure = Callable[[Effort], Sequence[Table | Growth]]
 OWN: Mapping[str, Measure] = {
     "http": measure_http.measure,
+    "bodies": measure_bodies.measure,
     "hop": measure_hop.measure,
     "streams": measure_streams.measure,
     "arrays": lambda effort: [measure_values.arrays(effort)],

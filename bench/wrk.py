@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 BODY = json.dumps({"name": "a red bicycle", "count": 3, "price": 129.5, "tags": ["used", "fast"], "active": True}).encode()
+JSON = {"content-type": "application/json"}
+LUA = [chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03d}" for byte in range(256)]  # bytes in a Lua string
 SCALE = {"us": 1, "ms": 1e3, "s": 1e6}  # µs
 
 
@@ -32,7 +34,7 @@ def load(
     connections: int,
     seconds: int,
     cores: Sequence[int] = (),
-    headers: str = "wrk.headers['content-type'] = 'application/json'",
+    headers: Mapping[str, str] = JSON,
 ) -> Load:
     """Send requests as fast as they are answered.
 
@@ -43,7 +45,7 @@ def load(
         connections: at once, with one request on each.
         seconds: that it takes.
         cores: on which wrk runs; all if there are none.
-        headers: in Lua, as wrk wants them.
+        headers: of each request.
 
     Raises:
         RuntimeError: a request failed.
@@ -55,7 +57,8 @@ def load(
     pin: Callable[[], None] | None = (lambda: os.sched_setaffinity(0, cores)) if cores else None
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "post.lua"
-        script.write_bytes(b"wrk.method = 'POST'\nwrk.body = [[%b]]\n%b\n" % (body, headers.encode()))
+        fields = "".join(f"wrk.headers['{name}'] = '{value}'\n" for name, value in headers.items())
+        script.write_text(f"wrk.method = 'POST'\nwrk.body = '{''.join(map(LUA.__getitem__, body))}'\n{fields}")
         url = f"http://127.0.0.1:{port}{path}"
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
         text = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=pin).stdout  # one thread
