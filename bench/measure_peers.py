@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import apps
@@ -14,7 +15,7 @@ import wrk
 from figures import Effort, Figure, Goal, Table
 from http_streams import read
 from peers import COUNT, ECHO, Route
-from processes import first_answer, free_port, motet_serve, raw_http, server
+from processes import children_of, first_answer, free_port, memory_of, motet_serve, raw_http, server, session_of
 
 CLIENTS = 64  # of the batches
 MANY = 32  # connections of the echo
@@ -33,28 +34,22 @@ class Kind(NamedTuple):
 
 def echo(effort: Effort) -> list[Table]:
     """Measure the typed echo at 32 connections and at one, the bare echo among the peers."""
-    seconds = effort.pick(1, 1)
     kinds = [
-        Kind(f"{MANY} connections", "req/s", FIVE_TIMES, lambda port, route: _rate(port, route, MANY, seconds)),
-        Kind(
-            "1 connection, p50",
-            "µs",
-            None,
-            lambda port, route: wrk.load(port, route.path, route.body, connections=1, seconds=seconds).p50,
-        ),
+        Kind(f"{MANY} connections", "req/s", FIVE_TIMES, lambda port, route: _load(port, route, MANY).rate),
+        Kind("1 connection, p50", "µs", None, lambda port, route: _load(port, route, 1).p50),
     ]
     return _beside("peers-echo", task="echo", target="echo", replicas=1, kinds=kinds, effort=effort, bare=True)
 
 
 def replicas(effort: Effort) -> list[Table]:
     """Measure the typed echo with two replicas or workers of each."""
-    kinds = [Kind(f"{MANY} connections", "req/s", FIVE_TIMES, lambda port, route: _rate(port, route, MANY, 1))]
+    kinds = [Kind(f"{MANY} connections", "req/s", None, lambda port, route: _load(port, route, MANY).rate)]
     return _beside("peers-replicas", task="echo", target="echo_twice", replicas=2, kinds=kinds, effort=effort)
 
 
 def batches(effort: Effort) -> list[Table]:
     """Measure batches over HTTP."""
-    kinds = [Kind(f"{CLIENTS} clients", "items/s", None, lambda port, route: _rate(port, route, CLIENTS, 1))]
+    kinds = [Kind(f"{CLIENTS} clients", "items/s", None, lambda port, route: _load(port, route, CLIENTS).rate)]
     tables: list[Table] = []
     for table in _beside("peers-batches", task="batch", target="model", replicas=1, kinds=kinds, effort=effort):
         ours = [value for figure in table.figures for value in figure.values]
@@ -80,6 +75,35 @@ def chain(effort: Effort) -> list[Table]:
     return measure_chain_peers.measure(effort)
 
 
+def starting(effort: Effort) -> list[Table]:
+    """Measure the time from a command to the first answer, and the memory of all processes then, with one replica."""
+    figures: dict[str, list[Figure]] = {"s": [], "MB": []}
+    for peer in peers.chosen("echo"):
+        ours: list[tuple[float, float]] = []
+        theirs: list[tuple[float, float]] = []
+        try:
+            for _ in range(effort.pick(2, 1)):
+                begun, port = time.perf_counter(), free_port()
+                with server(motet_serve("echo", port)) as supervisor:
+                    first_answer(port, ECHO.path, ECHO.body)
+                    ours.append((time.perf_counter() - begun, _memory([supervisor, *children_of(supervisor)])))
+                begun = time.perf_counter()
+                with peers.server(peer, "echo", 1) as other:
+                    theirs.append((time.perf_counter() - begun, _memory(session_of(other.session))))
+        except TimeoutError as e:
+            print(f"{peer.title} is left out: {e}", *getattr(e, "__notes__", ()), sep="\n", file=sys.stderr)
+            continue
+        for i, (unit, what) in enumerate((("s", "to the first answer"), ("MB", "memory of all processes"))):
+            values, others = [one[i] for one in ours], [one[i] for one in theirs]
+            figures[unit].append(Figure(what=f"{peer.title}, {what}", unit=unit, values=values, peers=others))
+    return [Table(name="peers-starting", peer="the other", figures=[*figures["s"], *figures["MB"]])]
+
+
+def _memory(pids: Sequence[int]) -> float:
+    """Return the memory of processes in MB, with what they share counted once."""
+    return sum(memory_of(pid).proportional for pid in pids)
+
+
 def _beside(name: str, *, task: str, target: str, replicas: int, kinds: list[Kind], effort: Effort, bare: bool = False) -> list[Table]:
     if not peers.chosen(task):
         return []
@@ -88,7 +112,7 @@ def _beside(name: str, *, task: str, target: str, replicas: int, kinds: list[Kin
     port = free_port()
     with server(motet_serve(target, port)):
         first_answer(port, ours.path, ours.body)
-        others: list[tuple[str, Route, contextlib.AbstractContextManager[int]]] = [
+        others: list[tuple[str, Route, contextlib.AbstractContextManager[peers.Serving]]] = [
             (peer.title, peer.tasks[task], peers.server(peer, task, replicas)) for peer in peers.chosen(task)
         ]
         if bare:
@@ -96,7 +120,7 @@ def _beside(name: str, *, task: str, target: str, replicas: int, kinds: list[Kin
         for title, route, starting in others:
             try:
                 with starting as other:
-                    found = _rounds(kinds, (port, ours), (other, route), effort.pick(5, 2))
+                    found = _rounds(kinds, (port, ours), (other.port, route), effort.pick(5, 2))
             except (TimeoutError, RuntimeError) as e:  # the others are worth measuring all the same
                 print(f"{title} is left out of {name}: {e}", *getattr(e, "__notes__", ()), sep="\n", file=sys.stderr)
                 continue
@@ -122,12 +146,12 @@ def _rounds(
 
 
 @contextlib.contextmanager
-def _bare() -> Iterator[int]:
+def _bare() -> Iterator[peers.Serving]:
     port = free_port()
-    with server(raw_http(port)):
+    with server(raw_http(port)) as pid:
         first_answer(port, ECHO.path, ECHO.body)
-        yield port
+        yield peers.Serving(port, pid)
 
 
-def _rate(port: int, route: Route, connections: int, seconds: int) -> float:
-    return wrk.load(port, route.path, route.body, connections=connections, seconds=seconds).rate
+def _load(port: int, route: Route, connections: int) -> wrk.Load:
+    return wrk.load(port, route.path, route.body, connections=connections, seconds=1)

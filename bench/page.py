@@ -16,27 +16,32 @@ PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "plots"
 MARKERS = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 ABOUT = "Each figure is the median of its rounds, with the least and the greatest in brackets; ratios are taken round by round."
-PEERS = "peers-"  # tables whose figures name a peer and, after a comma, the task
 
 
 def write(results: Results) -> list[Path]:
-    """Write the page and the plots; returns the files.
+    """Write the page and the plots; returns the files."""
+    files = rendered(results, PAGE.read_text(encoding="utf-8"))
+    PLOTS.mkdir(exist_ok=True)
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+    return list(files)
+
+
+def rendered(results: Results, text: str) -> dict[Path, str]:
+    """Return the page, with its figures in the place of those in `text`, and the plots.
 
     Raises:
         SystemExit: the page has no place for a table.
     """
-    text = PAGE.read_text(encoding="utf-8")
     if missing := results.tables.keys() - {name for _, name, _ in MARKERS.findall(text)}:
         message = f"{PAGE.name} has no places for the figures of {', '.join(sorted(missing))}"
         raise SystemExit(message)
     pictures = {name: svg for name, draw in DRAWINGS.items() if (svg := draw(results))}
-    pictures |= {name: plots.lines(_title(m.table), m.table) for name, m in results.tables.items() if isinstance(m.table, Growth)}
-    PLOTS.mkdir(exist_ok=True)
-    for name, svg in pictures.items():
-        (PLOTS / f"{name}.svg").write_text(svg, encoding="utf-8")
+    for name, measured in results.tables.items():
+        if isinstance(measured.table, Growth):
+            pictures[name] = plots.lines(f"Cost with {measured.table.across}", measured.table)
     text = MARKERS.sub(lambda found: f"{found[1]}{_content(found[2], results, pictures)}\n{found[3]}", text)
-    PAGE.write_text(text, encoding="utf-8")
-    return [PAGE, *(PLOTS / f"{name}.svg" for name in pictures)]
+    return {PAGE: text, **{PLOTS / f"{name}.svg": svg for name, svg in pictures.items()}}
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> str:
@@ -74,10 +79,6 @@ def _about(run: Run, results: Results) -> str:
         f"{what} on {run.date} by `{run.command}` on {facts['cpu']}, {facts['cores']} cores,\n{facts['memory']}, {facts['system']}, "
         f"Python {facts['python']}; {versions}.\nThe load average before was {run.load:g}."
     )
-
-
-def _title(table: Table | Growth) -> str:
-    return f"Cost with {table.across}" if isinstance(table, Growth) else table.name
 
 
 def _figures(results: Results, name: str) -> Sequence[Figure]:
@@ -119,5 +120,8 @@ DRAWINGS: Mapping[str, Callable[[Results], str]] = {
     "peers-replicas": _beside_peers("The same with two replicas", "req/s", "peers-replicas", "32 connections"),
     "peers-batches": _beside_peers("Batches of up to 32, 64 clients", "items/s", "peers-batches", "64 clients"),
     "peers-streams": _beside_peers("Small pieces streamed over HTTP", "items/s", "peers-streams", "one stream"),
-    "peers-chain": _beside_peers("A chain of three services with a 10 MB array", "ms", "peers-chain", "10 MB"),
+    "peers-starting": _beside_peers("From the command to the first answer (less is better)", "s", "peers-starting", "to the first answer"),
+    "peers-chain": _beside_peers(
+        "A chain of three services by reference, 10 MB (less is better)", "ms", "peers-chain", "by reference, 10 MB"
+    ),
 }

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from processes import HERE, first_answer, free_port, free_ports, session_of
 from wrk import BODY
@@ -82,6 +83,13 @@ class Peer:
             **QUIET,
         }
         return [str(self.python), str(HERE / "peers" / self.folder / name)], variables
+
+
+class Serving(NamedTuple):
+    """A server that answers: its port, and the session of its processes."""
+
+    port: int
+    session: int
 
 
 # Ray Serve in throughput mode has ports and paths of its own, which no argument sets.
@@ -172,8 +180,8 @@ def versions() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def server(peer: Peer, task: str, replicas: int) -> Iterator[int]:
-    """Run the server of a peer, and whatever processes it starts; gives its port once it has answered."""
+def server(peer: Peer, task: str, replicas: int) -> Iterator[Serving]:
+    """Run the server of a peer, and whatever processes it starts; gives it once it has answered."""
     route = peer.tasks[task]
     port = free_port()
     with running(peer, "server.py", task, str(port), str(replicas)) as process:
@@ -185,7 +193,7 @@ def server(peer: Peer, task: str, replicas: int) -> Iterator[int]:
             except TimeoutError:
                 if process.poll() is not None or time.monotonic() > end:
                     raise
-        yield port
+        yield Serving(port, process.pid)
 
 
 @contextlib.contextmanager

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from figures import Growth, number
+from figures import Curve, Growth, number
 
 WIDTH = 760  # px
 ROW, BAR = 26, 14  # px: of a bar with the space around it, of the bar alone
 LABELS, VALUES = 250, 170  # px: columns for what a bar is, and for its figure
-PANEL, PANEL_HEIGHT, GAP = 240, 170, 18  # px: of a panel with lines
+PANEL_HEIGHT, GAP, TICK = 170, 18, 26  # px: of a panel with lines, between two, and for a number on its axis
 STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #333 }
 .title { font-weight: 600; font-size: 13px }
@@ -82,37 +82,43 @@ def reached(title: str, rows: Mapping[str, float]) -> str:
 
 def lines(title: str, growth: Growth) -> str:
     """Return a panel for each curve: medians over sizes on a logarithmic axis, in a band from the least to the greatest."""
-    columns = min(3, len(growth.curves))
+    columns = min(4, len(growth.curves))
+    width = (WIDTH - GAP * (columns - 1)) / columns
     parts = [_text(0, 14, title, "title")]
     for i, curve in enumerate(growth.curves):
-        left, top = (i % columns) * (PANEL + GAP), 30 + i // columns * (PANEL_HEIGHT + 44)
-        sizes = list(curve.points)
-        most = max(max(values) for values in curve.points.values()) or 1
-        across = [left + 6 + (PANEL - 12) * math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0]) for size in sizes]
-        floor = top + PANEL_HEIGHT
+        parts += _panel(curve, left=(i % columns) * (width + GAP), top=30 + i // columns * (PANEL_HEIGHT + 44), width=width)
+    bottom = 30 + math.ceil(len(growth.curves) / columns) * (PANEL_HEIGHT + 44)
+    parts.append(_text(0, bottom - 8, growth.across, "small"))
+    return _document(title, WIDTH, bottom, parts)
 
-        def at(value: float, floor: float = floor, most: float = most) -> float:
-            return floor - (PANEL_HEIGHT - 34) * value / most
 
-        medians = [statistics.median(values) for values in curve.points.values()]
-        edge = [(x, at(max(v))) for x, v in zip(across, curve.points.values(), strict=True)]
-        edge += [(x, at(min(v))) for x, v in reversed(list(zip(across, curve.points.values(), strict=True)))]
-        parts += [
-            _text(left, top + 12, f"{curve.what}, {curve.unit}"),
-            _line(left, floor, left + PANEL, floor, "axis"),
-            f'<polygon class="motet band" points="{_points(edge)}"/>',
-            f'<polyline class="motet line" style="fill:none" points="{_points(zip(across, map(at, medians), strict=True))}"/>',
-        ]
-        for size, x, middle in zip(sizes, across, medians, strict=True):
-            parts += [
-                f'<circle class="motet" cx="{x:.1f}" cy="{at(middle):.1f}" r="2.5"/>',
-                _text(x, floor + 14, f"{size:,}", "small", anchor="middle"),
-            ]
-        for size, x, middle in ((sizes[0], across[0], medians[0]), (sizes[-1], across[-1], medians[-1])):
-            parts.append(_text(x, at(middle) - 8, number(middle), "small", anchor="start" if size == sizes[0] else "end"))
-    rows = math.ceil(len(growth.curves) / columns)
-    parts.append(_text(0, 30 + rows * (PANEL_HEIGHT + 44) - 8, growth.across, "small"))
-    return _document(title, columns * (PANEL + GAP), 30 + rows * (PANEL_HEIGHT + 44), parts)
+def _panel(curve: Curve, *, left: float, top: float, width: float) -> list[str]:
+    sizes, rounds = list(curve.points), list(curve.points.values())
+    most, floor = max(map(max, rounds)) or 1, top + PANEL_HEIGHT
+
+    def at(value: float) -> float:
+        return floor - (PANEL_HEIGHT - 34) * value / most
+
+    medians = list(map(statistics.median, rounds))
+    across = [left + 6 + (width - 16) * math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0]) for size in sizes]
+    above = [(x, at(max(values))) for x, values in zip(across, rounds, strict=True)]
+    below = [(x, at(min(values))) for x, values in zip(across, rounds, strict=True)]
+    middle = [(x, at(median)) for x, median in zip(across, medians, strict=True)]
+    parts = [
+        _text(left, top + 12, f"{curve.what}, {curve.unit}"),
+        _line(left, floor, left + width, floor, "axis"),
+        f'<polygon class="motet band" points="{_points([*above, *reversed(below)])}"/>',
+        f'<polyline class="motet line" style="fill:none" points="{_points(middle)}"/>',
+        *(f'<circle class="motet" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in middle),
+        _text(across[0], middle[0][1] - 8, number(medians[0]), "small"),
+        _text(across[-1], middle[-1][1] - 8, number(medians[-1]), "small", anchor="end"),
+    ]
+    free = math.inf  # px to the left of which there is place for a number
+    for size, x in zip(reversed(sizes), reversed(across), strict=True):
+        if x <= free:
+            parts.append(_text(x, floor + 14, f"{size:,}", "small", anchor="middle"))
+            free = x - TICK
+    return parts
 
 
 def _document(title: str, width: float, height: float, parts: Sequence[str]) -> str:
@@ -129,5 +135,5 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _points(pairs: object) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)  # type: ignore[attr-defined]
+def _points(pairs: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)

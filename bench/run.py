@@ -51,6 +51,7 @@ PEERS: Mapping[str, Measure] = {
     "batches": measure_peers.batches,
     "streams": measure_peers.streams,
     "chain": measure_peers.chain,
+    "starting": measure_peers.starting,
 }
 
 
