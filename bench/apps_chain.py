@@ -22,6 +22,13 @@ class Maker(motet.Service):
             self.array = np.zeros(size, dtype=np.uint8)
         return self.array
 
+    @motet.endpoint
+    async def build(self, size: int) -> np.ndarray:
+        """Return an array of `size` bytes that was built where others can see it; what fills it is a model's own time."""
+        array = motet.empty(size, np.uint8)
+        array[0] = 1
+        return array
+
 
 class Passer(motet.Service):
     """Returns what it is given."""
@@ -40,6 +47,11 @@ class Reader(motet.Service):
         """Return the number of bytes."""
         return int(array.nbytes)
 
+    @motet.endpoint
+    async def number(self, x: int) -> int:
+        """Return the argument."""
+        return x
+
 
 class Caller(motet.Service):
     """Calls the chain."""
@@ -50,7 +62,7 @@ class Caller(motet.Service):
     @motet.endpoint
     async def measure(self, how: str, size: int, calls: int) -> float:
         """Return the median seconds of a chain."""
-        chain = self._by_value if how == "value" else self._by_reference
+        chain = {"value": self._by_value, "reference": self._by_reference, "place": self._in_place, "hop": self._hop}[how]
         times: list[float] = []
         for _ in range(calls):
             begun = time.perf_counter()
@@ -64,6 +76,12 @@ class Caller(motet.Service):
 
     async def _by_reference(self, size: int) -> int:
         return await self.reader.size(self.passer.same(self.maker.make(size).ref).ref)
+
+    async def _in_place(self, size: int) -> int:
+        return await self.reader.size(self.passer.same(self.maker.build(size).ref).ref)
+
+    async def _hop(self, size: int) -> int:
+        return await self.reader.number(size)
 
 
 app = Caller.bind(Maker.bind(), Passer.bind(), Reader.bind())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import measure_batches
 import measure_bodies
+import measure_chain
 import measure_hop
 import measure_http
 import measure_peers
@@ -37,6 +38,7 @@ OWN: Mapping[str, Measure] = {
     "hop": measure_hop.measure,
     "streams": measure_streams.measure,
     "arrays": lambda effort: [measure_values.arrays(effort)],
+    "chain": measure_chain.measure,
     "batches": measure_batches.measure,
     "starting": lambda effort: [measure_starting.starting(effort)],
     "memory": lambda effort: [measure_starting.memory(effort)],
