@@ -24,7 +24,6 @@ ALL_MSGPACK = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 REMEMBERED = 256  # characters of a header; longer ones are nobody's habit
 MAX_RANGES = 64  # of one header; what comes behind is ignored
 
-_PIECE = re.compile(r'(?:[^",;]|"(?:[^"\\]|\\.)*")+|[,;]')
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
 
@@ -75,20 +74,32 @@ def ranges(header: str) -> tuple[Range, ...]:
 
 def _members(header: str) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
     """Split a header at its commas and semicolons, those in quotes left alone."""
-    members: list[list[str]] = [[""]]
-    for piece in _PIECE.findall(header):
-        if piece == ",":
-            members.append([""])
-        elif piece == ";":
-            members[-1].append("")
-        else:
-            members[-1][-1] += piece
     found: list[tuple[str, tuple[tuple[str, str], ...]]] = []
-    for name, *rest in members:
+    for member in _split(header, ","):
+        name, *rest = _split(member, ";")
         if name.strip():
             pairs = [each.partition("=") for each in rest if each.strip()]
             found.append((name.strip().lower(), tuple((key.strip().lower(), _unquoted(value.strip())) for key, _, value in pairs)))
     return found
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split a text at a character outside of quotes, in one pass: clients choose the text."""
+    if '"' not in text:
+        return text.split(separator)
+    pieces: list[str] = []
+    start, quoted, escaped = 0, False, False
+    for index, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif character == '"':
+            quoted = not quoted
+        elif quoted:
+            escaped = character == "\\"
+        elif character == separator:
+            pieces.append(text[start:index])
+            start = index + 1
+    return [*pieces, text[start:]]
 
 
 def _unquoted(value: str) -> str:
