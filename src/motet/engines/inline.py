@@ -19,7 +19,7 @@ from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, Server
 from motet.errors import InvalidOutput, NotFound, StartError, UsageError
 from motet.graph import Dependency, Graph, GraphNode, dependencies_in, map_dependencies
 from motet.runtime.caller import Caller
-from motet.runtime.exchange import Exchange, Format, Request
+from motet.runtime.exchange import TUNNEL, Exchange, Request
 from motet.runtime.handle import Handle
 from motet.runtime.plans import HandleSpec, endpoint_plans
 from motet.runtime.replica import Replica, ReplicaSpec
@@ -220,7 +220,7 @@ class _InlineLink:
             accept=exchange.accept,
             reply=_InlineReply(self, exchange),
         )
-        if request.format is Format.TUNNEL:
+        if request.format is TUNNEL:
             request.open_tunnel()
         self._requests[exchange] = request
         self.outstanding += 1

@@ -30,7 +30,7 @@ from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TunnelConnection, TunnelExchange
 from motet.media import accepts_coding
-from motet.runtime.exchange import Format
+from motet.runtime.exchange import HTTP
 from motet.runtime.router import IDEMPOTENT_RETRIES
 from motet.trace import received
 from motet.wire.payload import Payload
@@ -398,7 +398,7 @@ class RequestReader:
             target=route.target,
             endpoint=route.endpoint,
             body=Payload(body),
-            format=Format.HTTP,
+            format=HTTP,
             deadline=math.inf if route.timeout is None else time.monotonic() + route.timeout,
             request_id=head.request_id or _new_id(),
             trace=head.trace,

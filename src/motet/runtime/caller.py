@@ -13,7 +13,7 @@ from typing import Any
 from motet.calls import Call, Ref, Stream, post, running_loop
 from motet.context import Scope, new_request_id
 from motet.errors import CallCancelled, Unavailable, UsageError
-from motet.runtime.exchange import WINDOW, Exchange, Format
+from motet.runtime.exchange import CODEC, WINDOW, Exchange
 from motet.runtime.plans import Method
 from motet.runtime.router import IDEMPOTENT_RETRIES, Router
 from motet.trace import child
@@ -75,7 +75,7 @@ class Caller:
             target=method.address,
             endpoint=method.endpoint,
             body=body,
-            format=Format.CODEC,
+            format=CODEC,
             deadline=deadline,
             request_id=scope.request_id if scope is not None else new_request_id(),
             trace=child(scope.trace) if scope is not None and scope.trace is not None else None,

@@ -74,7 +74,7 @@ class Runner:
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None], done: Callable[[], None]) -> Callable[[], None]:
         """Run a coroutine that calls `done` at its end; returns what cancels it."""
-        task = self._loop.create_task(coroutine)
+        task = asyncio.Task(coroutine, loop=self._loop, name=self.where)  # by a loop it takes a quarter longer: it makes up a name
 
         def abort() -> None:
             unstarted = inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED

@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError
 from motet.errors import InvalidInput, InvalidOutput, MalformedRequest, NotAcceptable, UnsupportedMediaType
 from motet.media import ALL_LINES, ALL_MSGPACK, BYTES, EVENTS, JSON, MSGPACK, NPY, TEXT, choose, media_type
 from motet.runtime.binary import pack, read_npy, unpack, write_npy
-from motet.runtime.exchange import Format, Request
+from motet.runtime.exchange import CODEC, HTTP, Request
 from motet.schema import EndpointSchema, invalid_input, shown
 from motet.wire import codec
 from motet.wire.payload import NOTHING, Buffer, Payload
@@ -45,7 +45,7 @@ def arguments(schema: EndpointSchema, request: Request, *, where: str) -> dict[s
         MalformedRequest: the body isn't what its type says.
         UnsupportedMediaType: the body is of a type that the endpoint can't read.
     """
-    if request.format is Format.HTTP:
+    if request.format is HTTP:
         return _http_arguments(schema, request, where)
     try:
         return _call_arguments(schema, request, where)
@@ -173,7 +173,7 @@ def answer(schema: EndpointSchema, request: Request, value: object, *, where: st
         NotAcceptable: the client accepts no media type that the endpoint has.
     """
     value = checked(schema, value, where=where)
-    if request.format is Format.CODEC:
+    if request.format is CODEC:
         return Answer(codec.encode(value))
     media = chosen(schema, request.accept, where=where)
     if media == JSON:

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from motet.errors import DeadlineExceeded, MotetError, Overloaded, ReplicaDied, ShuttingDown, Unavailable
-from motet.runtime.exchange import Exchange, Format, Link
+from motet.runtime.exchange import TUNNEL, Exchange, Link
 from motet.runtime.timeouts import Timeouts
 from motet.wire.failure import Failure, record
 from motet.wire.names import class_name
@@ -102,7 +102,7 @@ class Router:
         except MotetError as error:
             self.fail(exchange, error)
             return
-        if exchange.format is Format.TUNNEL and exchange.link is link:
+        if exchange.format is TUNNEL and exchange.link is link:
             exchange.assigned()
 
     def finished(self, exchange: Exchange) -> None:

@@ -24,7 +24,7 @@ from motet.context import enter_scope
 from motet.errors import HTTPError, InvalidInput, MalformedRequest, MotetError, UnsupportedMediaType
 from motet.media import BYTES, EVENTS
 from motet.runtime import formats
-from motet.runtime.exchange import Format, Request
+from motet.runtime.exchange import TUNNEL, Request
 from motet.runtime.execution import NO_CALLS_OWN, Runner, as_cancelled, close_scope
 from motet.runtime.tunnel import Tunnel
 from motet.schema import invalid_input
@@ -50,7 +50,7 @@ class WebRunner(Runner):
 
     def start(self, request: Request, done: Callable[[], None]) -> None:
         """Run a request; `done` is called in the loop once its slot is free."""
-        if request.format is not Format.TUNNEL:
+        if request.format is not TUNNEL:
             super().start(request, done)
             return
         request.abort = self._start_task(self._run(request, done), done)

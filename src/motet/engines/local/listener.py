@@ -13,7 +13,7 @@ from typing import cast
 from motet.engines.local.linux import peer_is_own
 from motet.engines.local.sharing import Sharing, take_side
 from motet.errors import MotetError, Unavailable
-from motet.runtime.exchange import Format, Request
+from motet.runtime.exchange import CODEC, HTTP, TUNNEL, Request
 from motet.runtime.replica import Replica
 from motet.wire import failure
 from motet.wire.failure import Failure, encode_failure
@@ -44,7 +44,7 @@ _CALL, _CANCEL, _CREDIT, _RESULT, _ITEM, _RECEIVED, _FORGET, _END = (
 )  # fmt: skip
 BACKLOG = 1024
 RETRY = 1.0  # s after which a replica that is out of descriptors accepts callers again
-_FORMATS = (Format.CODEC, Format.HTTP, Format.TUNNEL)
+_FORMATS = (CODEC, HTTP, TUNNEL)
 
 
 class Listener:
@@ -182,7 +182,7 @@ class CallerConnection(asyncio.Protocol):
                 content_type=call.content_type,
                 accept=call.accept,
             )
-            if request.format is Format.TUNNEL:
+            if request.format is TUNNEL:
                 request.open_tunnel()
             self._requests[number] = request
             self._replica.submit(request)
