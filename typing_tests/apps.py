@@ -46,6 +46,7 @@ def connected() -> None:
     with motet.connect("http://127.0.0.1:8000/search", Search, api_key="secret") as search:
         assert_type(search, Search)
         assert_type(search.ask(Question(text="x")).result(), Found)
+        assert_type(search.options(timeout=1).ask(Question(text="x")).result(), Found)
     assert_type(motet.connect("http://127.0.0.1:8000", Kinds).start().plain(1).result(), int)
 
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Hashable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args
 
 from pydantic import ValidationError
 
 import motet.errors
+from motet.arrays import rule_for
 from motet.background import background_loop, run_in_background
 from motet.calls import Call, Stream, post, running_loop
-from motet.context import current_scope
+from motet.context import Scope
 from motet.definitions import EndpointDefinition, ServiceDefinition
-from motet.errors import CallCancelled, HTTPError, InvalidInput, MotetError, RemoteError, ReplicaDied, Unavailable, UsageError
-from motet.schema import EndpointSchema, invalid_input, schema_of
+from motet.errors import (
+    CallCancelled,
+    DeadlineExceeded,
+    HTTPError,
+    InvalidInput,
+    MotetError,
+    RemoteError,
+    ReplicaDied,
+    Unavailable,
+    UsageError,
+)
+from motet.media import BYTES, EVENTS, JSON, MSGPACK
+from motet.options import CallOptions, user_place
+from motet.runtime.binary import pack, unpack
+from motet.schema import EndpointSchema, hints_of, invalid_input, parameter_annotations, schema_of
 from motet.service import Service, definition_of
+from motet.trace import child, parts
 
 if TYPE_CHECKING:
     import httpx
@@ -26,13 +45,12 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Service)
 
 CONNECT_TIMEOUT = 10.0  # s; how long a call itself may take is the server's to say
-EVENTS = "text/event-stream"
 
 
 class Connected(Generic[S]):
     """An app elsewhere: `with` or `async with` gives a handle of its root and closes the connections at the end.
 
-    Where a block doesn't fit, `start()` (sync code) or `await` (async code) gives the handle, and `stop()` closes.
+    Where a block doesn't fit, `start()` (sync code) or `await` (async code) gives the handle, and `stop()` or `aclose()` closes.
     """
 
     def __init__(self, url: str, definition: ServiceDefinition, api_key: str | None) -> None:
@@ -50,10 +68,11 @@ class Connected(Generic[S]):
         self._client = httpx.AsyncClient(
             headers=headers, limits=limits, timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT), trust_env=False
         )
-        self._handle = RemoteHandle(self._url, self._definition, self._client, loop)
+        self._handle = RemoteHandle(self._url, self._definition, self._client, loop, options=CallOptions(), running=set())
         return cast("S", self._handle)
 
-    async def _close(self) -> None:
+    async def aclose(self) -> None:
+        """Close the connections; from async code."""
         if self._handle is not None and self._client is not None:
             await self._handle.close()
             await self._client.aclose()
@@ -66,7 +85,7 @@ class Connected(Generic[S]):
 
     def stop(self) -> None:
         """Close the connections; from sync code."""
-        run_in_background(self._close(), what="motet.connect(...).stop()")
+        run_in_background(self.aclose(), what="motet.connect(...).stop()")
 
     async def _start(self) -> S:
         return self._open(asyncio.get_running_loop())
@@ -89,7 +108,7 @@ class Connected(Generic[S]):
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close the connections."""
-        await self._close()
+        await self.aclose()
 
 
 def connect(url: str, service: type[S], *, api_key: str | None = None) -> Connected[S]:
@@ -108,12 +127,22 @@ def connect(url: str, service: type[S], *, api_key: str | None = None) -> Connec
 class RemoteHandle:
     """Stands for a service behind HTTP: each of its endpoints is a method that starts a request."""
 
-    def __init__(self, url: str, definition: ServiceDefinition, client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        url: str,
+        definition: ServiceDefinition,
+        client: httpx.AsyncClient,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        options: CallOptions,
+        running: set[asyncio.Task[None]],
+    ) -> None:
         self._definition = definition
         self._url = url
         self._client = client
         self._loop = loop
-        self._running: set[asyncio.Task[None]] = set()
+        self._options = options
+        self._running = running  # shared by all handles of a connection
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -138,9 +167,18 @@ class RemoteHandle:
         """Call the service's `__call__` endpoint."""
         return self.__getattr__("__call__")(*args, **kwargs)
 
-    def options(self, **_: object) -> NoReturn:
-        """Refuse: the server sets the limits of requests that come over HTTP."""
-        raise UsageError("a connected service takes no call options", instead="`asyncio.wait_for`, or `.result(timeout=)`")
+    def options(self, **changes: Any) -> RemoteHandle:
+        """Return a handle whose calls have another `timeout`, in seconds.
+
+        Raises:
+            DefinitionError: the option is unknown or its value is wrong.
+            UsageError: it is `retries`, which only who knows the replicas can keep.
+        """
+        options = CallOptions(**changes)
+        if options.retries is not None:
+            raise UsageError("calls over HTTP are retried by the server", where=user_place(), instead="`timeout=` alone")
+        options = options.over(self._options)
+        return RemoteHandle(self._url, self._definition, self._client, self._loop, options=options, running=self._running)
 
     def _request(self, endpoint: EndpointDefinition, args: Sequence[object], kwargs: Mapping[str, object]) -> Call[Any] | Stream[Any]:
         where = f"{self._definition.name}.{endpoint.name}"
@@ -154,14 +192,37 @@ class RemoteHandle:
         home = running_loop() or self._loop
         url = self._url if endpoint.name == "__call__" else f"{self._url}/{endpoint.name}"
         pending: Call[Any] | Stream[Any] = Stream(where, home) if endpoint.kind == "stream" else Call(where, home)
+        scope = pending.scope
+        limit = self._options.timeout
+        deadline = scope.deadline if scope is not None else math.inf
+        if limit is not None:
+            deadline = min(deadline, time.monotonic() + limit)
         try:
-            body = request_body(schema, endpoint, args, kwargs, where=where)
+            body, media = request_body(schema, endpoint, args, kwargs, where=where)
         except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
             pending.set_error(error)
             return pending
-        work = self._stream(pending, schema, url, body) if isinstance(pending, Stream) else self._unary(pending, schema, url, body)
-        post(self._loop, self._start, pending, work)
+        headers = {"accept": _accepted(schema, endpoint), "content-type": media, **_headers(scope)}
+        request = {"url": url, "content": body, "headers": headers}
+        work = self._stream(pending, schema, request) if isinstance(pending, Stream) else self._unary(pending, schema, request)
+        post(self._loop, self._start, pending, self._within(pending, work, deadline, url))
         return pending
+
+    async def _within(self, pending: Call[Any] | Stream[Any], work: Coroutine[Any, Any, None], deadline: float, url: str) -> None:
+        """Answer a call by its deadline, whatever becomes of it: with its value, the server's error, or one of our own."""
+        limit = asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic())
+        try:
+            async with limit:
+                await work
+        except asyncio.CancelledError:
+            error: Exception = CallCancelled(f"{pending.name} was cancelled: the connection was closed")
+        except Exception as raised:  # noqa: BLE001  # the call is how its maker hears of it
+            error = _translated(raised, url)
+            if limit.expired():
+                error = DeadlineExceeded(f"{pending.name} was not answered before its deadline", where=url)
+        else:
+            return
+        post(pending.home, pending.set_error, error)
 
     def _start(self, pending: Call[Any] | Stream[Any], work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -169,43 +230,61 @@ class RemoteHandle:
         task.add_done_callback(self._running.discard)
         pending.on_cancel(lambda: post(self._loop, task.cancel))
 
-    def _headers(self, schema: EndpointSchema, *, stream: bool) -> dict[str, str]:
-        scope = current_scope()
-        accept = "application/octet-stream" if schema.returns is bytes else EVENTS if stream else "application/json"
-        headers = {"accept": accept, "content-type": "application/octet-stream" if schema.raw is bytes else "application/json"}
-        return headers if scope is None else {**headers, "x-request-id": scope.request_id}
+    async def _unary(self, call: Call[Any], schema: EndpointSchema, request: Mapping[str, Any]) -> None:
+        response = await self._client.post(**request)
+        if response.is_error:
+            raise error_of(response.status_code, response.content, request["url"])
+        post(call.home, call.set_value, _value(schema, response))
 
-    async def _unary(self, call: Call[Any], schema: EndpointSchema, url: str, body: bytes) -> None:
-        try:
-            response = await self._client.post(url, content=body, headers=self._headers(schema, stream=False))
-            if response.is_error:
-                raise error_of(response.status_code, response.content, url)  # noqa: TRY301  # told below with the others
-            value = response.content if schema.returns is bytes else schema.result.validate_json(response.content)
-        except asyncio.CancelledError:
-            post(call.home, call.set_error, CallCancelled(f"{call.name} was cancelled: the connection was closed"))
-        except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
-            post(call.home, call.set_error, _translated(error, url))
-        else:
-            post(call.home, call.set_value, value)
-
-    async def _stream(self, stream: Stream[Any], schema: EndpointSchema, url: str, body: bytes) -> None:
+    async def _stream(self, stream: Stream[Any], schema: EndpointSchema, request: Mapping[str, Any]) -> None:
         taken = asyncio.Event()  # one item waits at most: the rest waits in the connection, and so at the producer
         stream.on_consume(lambda: post(self._loop, taken.set))
-        try:
-            async with self._client.stream("POST", url, content=body, headers=self._headers(schema, stream=True)) as response:
-                if response.is_error:
-                    raise error_of(response.status_code, await response.aread(), url)  # noqa: TRY301  # told below with the others
-                source = response.aiter_bytes() if schema.returns is bytes else _events(response.aiter_bytes(), schema, url)
-                async for item in source:
-                    post(stream.home, stream.push, item)
-                    await taken.wait()
-                    taken.clear()
-        except asyncio.CancelledError:
-            post(stream.home, stream.set_error, CallCancelled(f"{stream.name} was cancelled: the connection was closed"))
-        except Exception as error:  # noqa: BLE001  # the call is how its maker hears of it
-            post(stream.home, stream.set_error, _translated(error, url))
-        else:
-            post(stream.home, stream.finish)
+        async with self._client.stream("POST", **request) as response:
+            if response.is_error:
+                raise error_of(response.status_code, await response.aread(), request["url"])
+            source = response.aiter_bytes() if schema.returns is bytes else _events(response.aiter_bytes(), schema, request["url"])
+            async for item in source:
+                post(stream.home, stream.push, item)
+                await taken.wait()
+                taken.clear()
+        post(stream.home, stream.finish)
+
+
+def _headers(scope: Scope | None) -> dict[str, str]:
+    """Return what of the request that a call belongs to goes along with it."""
+    if scope is None:
+        return {}
+    traceparent, tracestate = parts(None if scope.trace is None else child(scope.trace))
+    headers = {"x-request-id": scope.request_id, "traceparent": traceparent, "tracestate": tracestate}
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+def _accepted(schema: EndpointSchema, endpoint: EndpointDefinition) -> str:
+    if schema.returns is bytes:
+        return BYTES
+    if endpoint.kind == "stream":
+        return EVENTS
+    return MSGPACK if _packs(schema.returns) else JSON
+
+
+def _value(schema: EndpointSchema, response: httpx.Response) -> Any:
+    if schema.returns is bytes:
+        return response.content
+    if _packs(schema.returns):
+        return schema.result.validate_python(unpack(response.content, where=str(response.url)))
+    return schema.result.validate_json(response.content)
+
+
+@functools.lru_cache(maxsize=4096)
+def _packs(annotation: Any) -> bool:
+    """Whether values of a type hold arrays, images or bytes, which msgpack carries as they are."""
+    if annotation is bytes or rule_for(annotation) is not None:
+        return True
+    return any(_packs(inner) for inner in get_args(annotation) if _is_known(inner))
+
+
+def _is_known(annotation: Any) -> bool:
+    return isinstance(annotation, Hashable) and not isinstance(annotation, str)
 
 
 async def _events(pieces: AsyncIterator[bytes], schema: EndpointSchema, url: str) -> AsyncGenerator[Any, None]:
@@ -225,12 +304,15 @@ async def _events(pieces: AsyncIterator[bytes], schema: EndpointSchema, url: str
 
 def request_body(
     schema: EndpointSchema, endpoint: EndpointDefinition, args: Sequence[object], kwargs: Mapping[str, object], *, where: str
-) -> bytes:
-    """Return the body of a request: JSON, or raw bytes where the only parameter is that.
+) -> tuple[bytes, str]:
+    """Return the body of a request and its media type: JSON, msgpack where bytes or arrays are in it, or the only argument's bytes.
 
     Raises:
         InvalidInput: the arguments don't fit the signature.
+        UsageError: they can't be sent over HTTP, or the endpoint takes something else than arguments.
     """
+    if schema.over_http or "POST" not in schema.methods:
+        raise UsageError("the endpoint takes or gives HTTP itself", where=where, instead="an HTTP client")
     try:
         arguments = endpoint.signature.bind(*args, **kwargs).arguments
     except TypeError as error:
@@ -239,12 +321,15 @@ def request_body(
         raise UsageError("calls, streams and refs can't be sent over HTTP", where=where, instead="await the call and pass its value")
     try:
         if schema.raw is bytes:
-            return bytes(schema.arguments.validate_python(arguments)[schema.names[0]])
+            return bytes(schema.arguments.validate_python(arguments)[schema.names[0]]), BYTES
         if schema.only is not None:
-            return schema.only.dump_json(schema.only.validate_python(next(iter(arguments.values()), None)))
-        return schema.arguments.dump_json(schema.arguments.validate_python(arguments))
+            return schema.only.dump_json(schema.only.validate_python(next(iter(arguments.values()), None))), JSON
+        validated = schema.arguments.validate_python(arguments)
     except ValidationError as error:
         raise invalid_input(error, where=where) from None
+    if any(map(_packs, parameter_annotations(endpoint, hints_of(endpoint.function)).values())):
+        return pack(schema.arguments.serializer, validated, where=where), MSGPACK
+    return schema.arguments.dump_json(validated), JSON
 
 
 def error_of(status: int, body: bytes, url: str) -> MotetError:
@@ -258,10 +343,10 @@ def error_of(status: int, body: bytes, url: str) -> MotetError:
     named = {name: fields.get(name) for name in ("where", "found", "instead")}
     if cls is HTTPError:
         return HTTPError(int(fields.get("status", status)), message, **named)
-    if cls is InvalidInput:
-        return InvalidInput(message, problems=fields.get("problems", ()), **named)
     if isinstance(cls, type) and issubclass(cls, MotetError):
-        return cls(message, **named)
+        taken = inspect.signature(cls).parameters
+        own = {name: fields[name] for name in taken if name in fields and name not in (*named, "message")}
+        return cls(message, **named, **own)
     return RemoteError(message, kind=kind, **named)
 
 

@@ -1,9 +1,11 @@
 """`motet.connect`: the typed face of an app over HTTP."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -49,7 +51,49 @@ class Shop(motet.Service):
     def refuse(self, how: str) -> str:
         if how == "key":
             raise KeyError("missing")
-        raise motet.Overloaded("too much")
+        if how == "status":
+            raise motet.HTTPError(418, "tea", found="a pot", instead="coffee")
+        raise motet.Overloaded("too much", retry_after=7)
+
+    @motet.batched
+    def lengths(self, texts: list[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+    @motet.endpoint
+    def scale(self, array: np.ndarray, by: float = 2) -> np.ndarray:
+        return array * by
+
+    @motet.endpoint
+    def sealed(self, parts: dict[str, bytes], moment: dt.datetime) -> dict[str, bytes | dt.datetime]:
+        return {**parts, "moment": moment}
+
+    @motet.endpoint
+    def pieces(self, sizes: list[int]) -> Iterator[bytes]:
+        for size in sizes:
+            yield b"x" * size
+
+    @motet.endpoint
+    async def stuck(self) -> None:
+        await asyncio.Event().wait()
+
+    @motet.endpoint
+    async def stuck_behind(self, items: int) -> AsyncIterator[int]:
+        for number in range(items):
+            yield number
+        await asyncio.Event().wait()
+
+    @motet.endpoint
+    def told(self) -> dict[str, str | None]:
+        request = motet.current_request()
+        return {} if request is None else {"id": request.request_id, "trace": request.traceparent, "state": request.tracestate}
+
+    @motet.endpoint
+    async def head(self, request: motet.Request) -> str:
+        return request.method
+
+    @motet.endpoint
+    async def __call__(self, number: int) -> int:
+        return -number
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +130,12 @@ def test_streams(shop):
 
 def test_errors(shop):
     """Motet's errors arrive as their own class, others as `RemoteError` with the name of theirs."""
-    with pytest.raises(motet.Overloaded, match="too much"):
+    with pytest.raises(motet.Overloaded, match="too much") as caught:
         shop.refuse("busy").result()
+    assert caught.value.retry_after == 7
+    with pytest.raises(motet.HTTPError, match="tea") as caught:
+        shop.refuse("status").result()
+    assert (caught.value.status, caught.value.found, caught.value.instead) == (418, "a pot", "coffee")
     with pytest.raises(motet.RemoteError) as caught:
         shop.refuse("key").result()
     assert caught.value.kind == "KeyError"
@@ -103,6 +151,50 @@ def test_wrong_arguments_are_found_here(shop):
         shop.join(shop.join("a").ref).result()
 
 
+def test_every_kind_of_endpoint(shop):
+    """Batched ones, streams of bytes, and `__call__`."""
+    assert [call.result() for call in [shop.lengths("a"), shop.lengths("bcd")]] == [1, 3]
+    assert b"".join(shop.pieces([3, 0, 100_000])) == b"x" * 100_003
+    assert shop(3).result() == -3
+
+
+def test_arrays_and_bytes(shop):
+    """They arrive as they were: dtype, shape and every byte."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    result = shop.scale(array, 0.5).result()
+    assert (result.dtype, result.tolist()) == (np.float32, (array * 0.5).tolist())
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    assert shop.sealed({"a": b"\xff\x00"}, moment).result() == {"a": b"\xff\x00", "moment": moment}
+    with pytest.raises(motet.InvalidInput):
+        shop.scale("no array").result()
+
+
+def test_timeouts(shop):
+    """The deadline of a call is kept here, and ends the request there."""
+    hasty = shop.options(timeout=0.05)
+    with pytest.raises(motet.DeadlineExceeded, match="stuck"):
+        hasty.stuck().result()
+    items = iter(hasty.stuck_behind(2))
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(motet.DeadlineExceeded):
+        next(items)
+    assert shop.options(timeout=30).join("l").result() == "lr"
+
+
+def test_options_that_make_no_sense(shop):
+    """They are refused by name."""
+    with pytest.raises(motet.UsageError, match="retried by the server"):
+        shop.options(retries=2)
+    with pytest.raises(motet.DefinitionError, match="speed"):
+        shop.options(speed=2)
+
+
+def test_endpoints_of_http_itself(shop):
+    """An endpoint that takes the request isn't called with arguments."""
+    with pytest.raises(motet.UsageError, match="an HTTP client"):
+        shop.head().result()
+
+
 def test_async(url):
     """The same in async code, many at once."""
 
@@ -115,6 +207,49 @@ def test_async(url):
     answers, items = asyncio.run(main())
     assert answers == [f"{number}r" for number in range(50)]
     assert items == [0, 1, 2, 3, 4]
+
+
+class Agent(motet.Service):
+    """Calls an app elsewhere from within its endpoints."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = motet.connect(url, Shop)
+
+    async def start(self) -> None:
+        self.shop = await self.connection
+
+    async def stop(self) -> None:
+        await self.connection.aclose()
+
+    @motet.endpoint
+    async def told(self) -> dict[str, str | None]:
+        return await self.shop.told()
+
+    @motet.endpoint(timeout=0.05)
+    async def stuck(self) -> str:
+        try:
+            await self.shop.stuck()
+        except motet.DeadlineExceeded as error:
+            return str(error)
+        return "answered"
+
+
+@pytest.mark.parametrize("engine", ["inline", "local"])
+def test_calls_within_an_endpoint(url, engine):
+    """They belong to its request: the same id and trace, and its deadline."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"x-request-id": "mine", "traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "vendor=1"}
+    if engine == "inline":
+        with motet.run(Agent.bind(url), engine=engine) as agent:
+            assert agent.told().result()["id"]
+            with pytest.raises(motet.DeadlineExceeded):
+                agent.stuck().result()
+        return
+    with motet.run(Agent.bind(url), name="agent"):
+        told = httpx.post(f"{url}/agent/told", headers=headers).json()
+        assert (told["id"], told["trace"].split("-")[1], told["state"]) == ("mine", trace, "vendor=1")
+        assert told["trace"].split("-")[2] != "b7ad6b7169203331"
+        assert httpx.post(f"{url}/agent/stuck").status_code == 504
 
 
 def test_nobody_there():

@@ -6,11 +6,10 @@ import io
 from typing import Any, NoReturn, cast
 
 import msgspec
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 
 from motet.arrays import as_array, encoded_image, from_raw, to_raw
 from motet.errors import InvalidOutput, MalformedRequest
-from motet.schema import EndpointSchema
 from motet.wire.payload import Buffer, Payload
 
 MAX_NPY_HEADER = 4096  # bytes; that of a plain array has about a hundred
@@ -50,14 +49,14 @@ def _packable(value: Any) -> Any:
 _pack = msgspec.msgpack.Encoder(enc_hook=_packable).encode
 
 
-def pack(schema: EndpointSchema, value: object, *, where: str) -> bytes:
-    """Write a checked value as msgpack by its annotation.
+def pack(serializer: SchemaSerializer, value: object, *, where: str) -> bytes:
+    """Write a checked value as msgpack by the serializer of its annotation.
 
     Raises:
         InvalidOutput: it can't be written.
     """
     try:
-        return _pack(schema.result.serializer.to_python(value))
+        return _pack(serializer.to_python(value))
     except (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidOutput("the result can't be written as msgpack", where=where, found=str(error)) from None
 

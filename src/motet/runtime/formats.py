@@ -203,7 +203,7 @@ def _written(schema: EndpointSchema, media: str, value: object, where: str) -> b
         return bytes(cast("bytes", value))
     if media == TEXT:
         return str(value).encode()
-    return pack(schema, value, where=where)
+    return pack(schema.result.serializer, value, where=where)
 
 
 def to_json(schema: EndpointSchema, value: object, *, where: str) -> bytes:
