@@ -1,0 +1,261 @@
+"""What goes through tunnels when processes die, clients are odd, keys are asked for, and servers stop."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+from starlette.responses import StreamingResponse
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from wire_client import get, until
+
+import motet
+from motet.gateway.limits import Limits
+from motet.testing import PATIENCE, Gate
+
+pytestmark = pytest.mark.anyio
+WINDOW = 4 << 20  # bytes; more than all windows and socket buffers on the way
+
+
+class Hall(motet.Service):
+    """Talks as long as its clients like."""
+
+    def __init__(self, reached: Gate) -> None:
+        self.reached = reached
+
+    @motet.endpoint
+    async def talk(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+        self.reached.reached()
+        async for text in socket.iter_text():
+            await socket.send_text(text)
+
+    @motet.endpoint(idempotent=True)
+    async def size(self, request: motet.Request) -> int:
+        total = 0
+        async for piece in request.stream():
+            if total == 0:
+                self.reached.reached()
+            total += len(piece)
+        return total
+
+    @motet.endpoint
+    async def late(self, request: motet.Request) -> int:
+        self.reached.reached()
+        await self.reached.wait()
+        return len(await request.body())
+
+    @motet.endpoint(methods=("GET",))
+    async def stream(self, size: int) -> StreamingResponse:
+        async def body():
+            for _ in range(size):
+                yield b"x" * 1_000_000
+
+        return StreamingResponse(body())
+
+
+@pytest.fixture
+async def local(gate):
+    """The service in a process of its own, its URL, and a gate that it says it has reached."""
+    reached = gate("reached")
+    async with motet.run(Hall.bind(reached), port=0):
+        status = next(server for server in await motet.status() if server.engine == "local")
+        yield status, reached
+
+
+def replica_pid(status):
+    return status.apps[0].nodes[0].replicas[0].pid
+
+
+def sockets_of(url):
+    return url.replace("http", "ws", 1)
+
+
+async def test_a_replica_that_dies_ends_its_websockets(local):
+    status, reached = local
+    async with websockets.connect(sockets_of(status.url) + "/talk", proxy=None) as socket:
+        await reached.until_reached()
+        os.kill(replica_pid(status), signal.SIGKILL)
+        with pytest.raises(ConnectionClosed) as info:
+            await socket.recv()
+    assert info.value.rcvd.code == 1011
+    assert "ReplicaDied" in info.value.rcvd.reason
+
+
+async def test_a_replica_that_dies_in_an_upload(local):
+    """The client hears of it while it sends; what a replica has read can't be sent to another."""
+    status, reached = local
+    killed = asyncio.Event()
+
+    async def pieces():
+        yield b"x" * 1_000_000
+        await killed.wait()
+        yield b"x" * 1_000_000
+
+    async with httpx.AsyncClient(base_url=status.url, timeout=PATIENCE, trust_env=False) as client:
+        call = asyncio.create_task(client.post("/size", content=pieces()))
+        await reached.until_reached()
+        os.kill(replica_pid(status), signal.SIGKILL)
+        killed.set()
+        answer = await call
+        assert (answer.status_code, answer.json()["error"]["type"]) == (502, "ReplicaDied")
+        assert (await client.post("/size", content=b"xyz")).json() == 3  # a new one
+
+
+async def test_an_upload_is_in_nobodys_memory(local):
+    """Neither gateway nor replica grows by what it passes on."""
+    status, _ = local
+    pids = [replica_pid(status), *status.gateways]
+
+    def peak():
+        return sum(int(line.split()[1]) for p in pids for line in Path(f"/proc/{p}/status").read_text().splitlines() if "VmHWM" in line)
+
+    async with httpx.AsyncClient(base_url=status.url, timeout=PATIENCE, trust_env=False) as client:
+
+        async def pieces():
+            for _ in range(60):
+                yield b"x" * 1_000_000
+
+        assert (await client.post("/size", content=b"x" * 1_000_000)).json() == 1_000_000
+        before = peak()
+        assert (await client.post("/size", content=pieces())).json() == 60_000_000
+        async with client.stream("GET", "/stream?size=60") as answer:
+            assert sum([len(piece) async for piece in answer.aiter_bytes()]) == 60_000_000
+        assert (peak() - before) << 10 < 3 * WINDOW
+
+
+async def test_a_replica_that_stops_ends_its_websockets(gate):
+    """Reloading or deleting an app tells clients to come again."""
+    reached = gate("reached")
+    running = motet.run(Hall.bind(reached), port=0, name="hall")
+    other = motet.run(Hall.bind(gate()).options(name="other"), port=0, name="other")
+    async with other:
+        await running
+        url = next(server.url for server in await motet.status() if server.engine == "local")
+        async with websockets.connect(sockets_of(url) + "/hall/talk", proxy=None) as socket:
+            await reached.until_reached()
+            deleting = motet.delete("hall")
+            with pytest.raises(ConnectionClosed) as info:
+                await socket.recv()
+            await deleting
+    assert info.value.rcvd.code == 1012
+
+
+async def test_a_gateway_that_stops_ends_its_websockets(serve, gate):
+    reached = gate("reached")
+    served = await serve(Hall.bind(reached))
+    async with websockets.connect(sockets_of(served.url) + "/talk", proxy=None) as socket:
+        await reached.until_reached()
+        draining = asyncio.create_task(served.gateway.drain(PATIENCE))
+        with pytest.raises(ConnectionClosed) as info:
+            await socket.recv()
+        assert await draining
+    assert info.value.rcvd.code == 1001
+
+
+async def test_keys(serve, gate):
+    """A handshake without the key is refused before the endpoint hears of it."""
+    served = await serve(Hall.bind(gate()), api_keys=["secret"])
+    url = sockets_of(served.url) + "/talk"
+    with pytest.raises(InvalidStatus) as info:
+        await websockets.connect(url, proxy=None)
+    assert info.value.response.status_code == 401
+    async with websockets.connect(url, proxy=None, additional_headers={"authorization": "Bearer secret"}) as socket:
+        await socket.send("in")
+        assert await socket.recv() == "in"
+    client = await served.http()
+    assert (await client.post("/size", content=b"x")).status_code == 401
+    assert (await client.post("/size", content=b"x", headers={"x-api-key": "secret"})).json() == 1
+
+
+async def test_a_client_that_answers_no_ping(serve, gate):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    lines = ["GET /talk HTTP/1.1", "Host: a", "Upgrade: websocket", "Connection: Upgrade"]
+    await client.send("\r\n".join([*lines, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13", "", ""]).encode())
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    served.gateway.sweep(21)
+    assert await client.reader.readexactly(2) == b"\x89\x00"
+    served.gateway.sweep(41)
+    assert (await client.reader.read()).startswith(b"\x88")  # a close, and the end
+
+
+async def test_endpoints_that_speak_websocket_only(serve, gate):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    answer = await client.ask(get("/talk"))
+    assert (answer.status, answer.headers["upgrade"]) == (426, "websocket")
+    broken = get("/talk", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 12")
+    answer = await client.ask(broken)
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
+CUT = [
+    (b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 200\r\n\r\nxx", b"", 413),
+    (b"POST /late HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxx\r\n", b"zz\r\n", 400),
+    (b"POST /late HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxx\r\n", b"ff\r\n" + b"x" * 255, 413),
+]
+
+
+@pytest.mark.parametrize("case", CUT)
+async def test_bodies_that_go_wrong(serve, gate, case):
+    """A fault in the middle of a body is answered though the endpoint runs already, and ends it."""
+    first, second, status = case
+    reached = gate("reached")
+    served = await serve(Hall.bind(reached), limits=Limits(body=100))
+    client = await served.connect()
+    await client.send(first)
+    if second:
+        await reached.until_reached()
+        await client.send(second)
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    await until(lambda: all(replica.busy == 0 for replica in served.engine._replicas.values()))
+
+
+async def test_a_body_that_stops(serve, gate):
+    reached = gate("reached")
+    served = await serve(Hall.bind(reached))
+    client = await served.connect()
+    await client.send(b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nxx")
+    await reached.until_reached()
+    served.gateway.sweep(11)
+    assert (await client.answer()).status == 408
+
+
+async def test_expectations(serve, gate):
+    """The client is asked for its body when the request has its turn."""
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await client.send(b"abc")
+    assert (await client.answer()).body == b"3"
+
+
+async def test_pipelined_requests(serve, gate):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(b"".join(b"POST /size HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (n, b"x" * n) for n in range(20)))
+    assert [(await client.answer()).body for _ in range(20)] == [b"%d" % n for n in range(20)]
+
+
+async def test_an_old_client(serve, gate):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(b"GET /stream?size=1 HTTP/1.0\r\n\r\n")
+    answer = await client.answer()
+    assert (answer.status, len(answer.body)) == (200, 1_000_000)
+    assert "transfer-encoding" not in answer.headers
+
+
+async def test_pages_of_allowed_origins(serve, gate):
+    served = await serve(Hall.bind(gate()), cors=["https://app.example"])
+    url = sockets_of(served.url) + "/talk"
+    async with websockets.connect(url, proxy=None, origin="https://app.example"):
+        pass
+    with pytest.raises(InvalidStatus):
+        await websockets.connect(url, proxy=None, origin="https://other.example")
