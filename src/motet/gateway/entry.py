@@ -14,7 +14,7 @@ from motet.runtime.router import IDEMPOTENT_RETRIES
 from motet.wire.payload import Payload
 from motet.wire.tunnel import TunnelHead, encode_tunnel
 
-Address = tuple[str, int] | None
+Address = tuple[str, int | None] | None
 
 
 def tunnelled(

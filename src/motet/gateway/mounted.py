@@ -355,7 +355,7 @@ async def serve_socket(state: GatewayState, scope: Mapping[str, Any], receive: R
 
 
 def _address(found: Any) -> Address:
-    return (str(found[0]), int(found[1])) if found else None
+    return (str(found[0]), found[1]) if found else None
 
 
 async def _give(messages: asyncio.Queue[Message], scope: Mapping[str, Any], send: Send, sent: Callable[[int], None]) -> None:

@@ -163,9 +163,9 @@ class Connection(asyncio.Protocol):
             self.write(answers.CONTINUE)
         return free
 
-    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int] | None:
+    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int | None] | None:
         """Return host and port of the client or of this end."""
-        found: tuple[str, int] | str | None = self._transport.get_extra_info(name)
+        found: tuple[str, int | None] | str | None = self._transport.get_extra_info(name)
         return (found[0], found[1]) if isinstance(found, tuple) else None  # a Unix socket has a name, or none
 
     def told(self, name: Literal["scheme", "prefix"]) -> str:

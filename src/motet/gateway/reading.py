@@ -65,7 +65,7 @@ class Taker(TunnelConnection, Protocol):
         """Ask for a body with `100 Continue` if nothing else has to be answered before; returns whether it did."""
         ...
 
-    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int] | None:
+    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int | None] | None:
         """Return host and port of the client or of this end."""
         ...
 

@@ -43,8 +43,8 @@ class TunnelHead(msgspec.Struct, array_like=True, frozen=True):
     headers: Pairs
     version: str
     scheme: str
-    client: tuple[str, int] | None
-    server: tuple[str, int] | None
+    client: tuple[str, int | None] | None
+    server: tuple[str, int | None] | None
     subprotocols: tuple[str, ...] = ()
 
 
