@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import reprlib
 import sys
 import types
 import typing
 from collections import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 import typing_extensions
@@ -310,7 +312,28 @@ def invalid_input(error: ValidationError, *, where: str, prefix: str = "") -> In
     return InvalidInput(f"{count} problem{'s' if count != 1 else ''} with the arguments", problems=problems, where=where)
 
 
+class _Brief(reprlib.Repr):
+    """Looks at the beginning of a value only: the whole of a large one can take more memory as text than the value itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxdict = self.maxarray = MAX_SHOWN // 3
+        self.maxstring = self.maxlong = self.maxother = 10 * MAX_SHOWN
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """Write a dict in its own order."""
+        pieces = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in islice(x.items(), self.maxdict)]
+        return "{" + ", ".join(pieces if level > 0 or not x else ["..."]) + "}"
+
+    def repr_bytes(self, x: bytes, _: int) -> str:
+        """Write the beginning of a byte string."""
+        return repr(x[:MAX_SHOWN])
+
+
+_BRIEF = _Brief()
+
+
 def shown(value: object) -> str:
     """Return a short form of a value for an error message."""
-    text = repr(value)
+    text = _BRIEF.repr(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

@@ -6,6 +6,9 @@ import zlib
 
 import pytest
 from gateway_services import Desk, Streams
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from wire_client import get, post
 
 import motet
@@ -113,6 +116,22 @@ async def test_every_origin(serve):
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "*")
     assert "access-control-allow-credentials" not in answer.headers
     assert "vary" not in answer.headers
+
+
+class Mounted(motet.Service):
+    @motet.ingress
+    def app(self) -> Starlette:
+        async def home(request):
+            return PlainTextResponse("home", headers={"access-control-allow-origin": "*", "x-own": "kept"})
+
+        return Starlette(routes=[Route("/home", home)])
+
+
+async def test_applications_with_an_opinion_of_their_own(serve):
+    """What the server was told goes, and stands there once."""
+    client = await (await serve(Mounted.bind(), cors=[PAGE])).connect()
+    answer = await client.ask(get("/home", f"Origin: {PAGE}"))
+    assert (answer.body, answer.headers["access-control-allow-origin"], answer.headers["x-own"]) == (b"home", PAGE, "kept")
 
 
 async def test_malformed_header_names_are_not_echoed(serve):

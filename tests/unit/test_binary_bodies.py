@@ -13,7 +13,7 @@ from motet.arrays import from_raw
 from motet.errors import BodyTooLarge, MalformedRequest
 from motet.gateway.coding import compress, decompress
 from motet.runtime.binary import read_npy, unpack
-from motet.schema import with_rules
+from motet.schema import shown, with_rules
 
 LIMIT = 1000
 
@@ -94,3 +94,11 @@ def test_arrays_come_back(dtype, shape):
 def test_compressed_bodies_come_back(body):
     """Up to the limit, to the byte."""
     assert decompress(compress(body), LIMIT) == body
+
+
+def test_large_values_are_shown_by_their_beginning():
+    """An error about a large value doesn't write all of it, whatever its kind, and shows small ones as Python does."""
+    for value in ([0] * 10**7, b"x" * 10**8, "x" * 10**8, {n: [n] * 10**4 for n in range(10**3)}):
+        assert len(shown([value])) == len(shown(value)) == 120
+    for value in ([1, "a", b"b"], {"b": 1, "a": (2, {3})}, {}, [], None, 1.5):
+        assert shown(value) == repr(value)

@@ -200,6 +200,9 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
             return
         self.begun = True
         headers, self.left, wants_close = answer_headers(start.headers)
+        if self.lines:  # of which there may be one only: two origins that are allowed are none, for a browser
+            own = {line.partition(b":")[0].decode() for line in self.lines.split(b"\r\n")} - {"vary"}
+            headers = [(name, value) for name, value in headers if name.lower() not in own]
         self.close = self.close or wants_close
         if start.status in BODILESS:
             self.bodiless = True
