@@ -164,6 +164,56 @@ class Front(motet.Service):
         return late
 
 
+class Origin(motet.Service):
+    """Begins a chain: has arrays, or builds them in place."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[int, np.ndarray] = {}
+
+    @motet.endpoint
+    async def kept(self, size: int) -> np.ndarray:
+        """Return an array of bytes that this service keeps, so that it has to be copied."""
+        if size not in self._arrays:
+            self._arrays[size] = np.ones(size, dtype=np.uint8)
+        return self._arrays[size]
+
+    @motet.endpoint
+    async def in_place(self, size: int) -> np.ndarray:
+        """Return an array of bytes whose contents cost nothing."""
+        array = motet.empty(size, np.uint8)
+        array[:1] = 1
+        return array
+
+
+class Middle(motet.Service):
+    """Passes a chain on."""
+
+    @motet.endpoint
+    async def through(self, array: np.ndarray) -> np.ndarray:
+        """Return the array."""
+        return array
+
+
+class Chain(motet.Service):
+    """Measures a chain of three services that pass an array on by reference."""
+
+    def __init__(self, origin: Origin, middle: Middle, callee: Callee) -> None:
+        self.origin = origin
+        self.middle = middle
+        self.callee = callee
+
+    @motet.endpoint
+    async def run(self, size: int, times: int, *, in_place: bool) -> float:
+        """Return the median seconds of the whole chain."""
+        origin = self.origin.in_place if in_place else self.origin.kept
+        taken: list[float] = []
+        for _ in range(times):
+            begun = time.perf_counter()
+            assert await self.callee.size(self.middle.through(origin(size).ref).ref) == size
+            taken.append(time.perf_counter() - begun)
+        return sorted(taken)[times // 2]
+
+
 BATCH, FIXED, EACH = 32, 0.005, 0.0001  # items, s, s
 
 
@@ -183,4 +233,5 @@ echo_twice = Echo.bind().options(replicas=2)
 bodies = Bodies.bind()
 counting = Callee.bind()
 front = Front.bind(Callee.bind())
+chain = Chain.bind(Origin.bind(), Middle.bind(), Callee.bind())
 model = Model.bind()

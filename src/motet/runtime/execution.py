@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -261,6 +262,19 @@ class Runner:
         if mistake or (not isinstance(error, MotetError) and not came_from_elsewhere):
             log.error("%s raised (request %s)", self.where, request.request_id, exc_info=error)
         request.reply.failure(failure.record(error, endpoint=self.where, replica=self.replica))
+        _clear_frames(error)
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Empty the frames that an error came through.
+
+    A call's error often holds the frame that holds the call: values in shared memory would stay until somebody collects garbage.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def close_scope(scope: Scope) -> None:
