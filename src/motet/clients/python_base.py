@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -70,6 +70,20 @@ def _json(value: object) -> bytes:
     return pydantic_core.to_json(value, by_alias=True, bytes_mode="base64", inf_nan_mode="constants")
 
 
+def _query(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return query parameters: texts as they are, several for a list, JSON for what has parts."""
+
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value)
+
+    plain: dict[str, Any] = pydantic_core.to_jsonable_python(values, by_alias=True, bytes_mode="base64", inf_nan_mode="constants")
+    return {
+        name: [text(each) for each in cast("Sequence[Any]", value)] if isinstance(value, list) else text(value)
+        for name, value in plain.items()
+        if value is not None
+    }
+
+
 def _cut(url: str) -> ApiError:
     return ApiError(502, _json({"error": {"type": "ReplicaDied", "message": "the stream was cut before its end", "where": url}}))
 
@@ -106,10 +120,11 @@ class _Options:
         self._timeout = self._timeout if timeout is None else timeout
         self._headers = {**self._headers, **(headers or {}), **({} if request_id is None else {"x-request-id": request_id})}
 
-    def _request(self, path: str, content: bytes, kind: str, accept: str) -> dict[str, Any]:
-        headers = {**self._headers, "content-type": kind, "accept": accept}
+    def _request(self, path: str, content: bytes, kind: str, accept: str, *, verb: str, query: Mapping[str, Any] | None) -> dict[str, Any]:
+        headers = {**self._headers, **({"content-type": kind} if query is None else {}), "accept": accept}
         timeout = httpx.Timeout(self._timeout, connect=CONNECT_TIMEOUT)
-        return {"method": "POST", "url": self._url + path, "content": content, "headers": headers, "timeout": timeout}
+        params = None if query is None else _query(query)
+        return {"method": verb, "url": self._url + path, "content": content, "params": params, "headers": headers, "timeout": timeout}
 
 
 class Client(_Options):
@@ -153,21 +168,41 @@ class Client(_Options):
         """Close the connections."""
         self.close()
 
-    def _post(self, path: str, content: bytes = b"", kind: str = JSON, accept: str = JSON) -> bytes:
-        response = self._http.request(**self._request(path, content, kind, accept))
+    def _post(
+        self,
+        path: str,
+        content: bytes = b"",
+        kind: str = JSON,
+        accept: str = JSON,
+        *,
+        verb: str = "POST",
+        query: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        response = self._http.request(**self._request(path, content, kind, accept, verb=verb, query=query))
         if response.is_error:
             raise ApiError(response.status_code, response.content, response.headers.get("x-request-id"))
         return response.content
 
-    def _pieces(self, path: str, content: bytes = b"", kind: str = JSON, accept: str = BYTES) -> Iterator[bytes]:
-        with self._http.stream(**self._request(path, content, kind, accept)) as response:
+    def _pieces(
+        self,
+        path: str,
+        content: bytes = b"",
+        kind: str = JSON,
+        accept: str = BYTES,
+        *,
+        verb: str = "POST",
+        query: Mapping[str, Any] | None = None,
+    ) -> Iterator[bytes]:
+        with self._http.stream(**self._request(path, content, kind, accept, verb=verb, query=query)) as response:
             if response.is_error:
                 raise ApiError(response.status_code, response.read(), response.headers.get("x-request-id"))
             yield from response.iter_bytes()
 
-    def _events(self, path: str, content: bytes = b"", kind: str = JSON) -> Iterator[bytes]:
+    def _events(
+        self, path: str, content: bytes = b"", kind: str = JSON, *, verb: str = "POST", query: Mapping[str, Any] | None = None
+    ) -> Iterator[bytes]:
         events = _Events()
-        for piece in self._pieces(path, content, kind, EVENTS):
+        for piece in self._pieces(path, content, kind, EVENTS, verb=verb, query=query):
             yield from events.feed(piece)
         if not events.ended:
             raise _cut(self._url + path)
@@ -214,22 +249,42 @@ class AsyncClient(_Options):
         """Close the connections."""
         await self.close()
 
-    async def _post(self, path: str, content: bytes = b"", kind: str = JSON, accept: str = JSON) -> bytes:
-        response = await self._http.request(**self._request(path, content, kind, accept))
+    async def _post(
+        self,
+        path: str,
+        content: bytes = b"",
+        kind: str = JSON,
+        accept: str = JSON,
+        *,
+        verb: str = "POST",
+        query: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        response = await self._http.request(**self._request(path, content, kind, accept, verb=verb, query=query))
         if response.is_error:
             raise ApiError(response.status_code, response.content, response.headers.get("x-request-id"))
         return response.content
 
-    async def _pieces(self, path: str, content: bytes = b"", kind: str = JSON, accept: str = BYTES) -> AsyncIterator[bytes]:
-        async with self._http.stream(**self._request(path, content, kind, accept)) as response:
+    async def _pieces(
+        self,
+        path: str,
+        content: bytes = b"",
+        kind: str = JSON,
+        accept: str = BYTES,
+        *,
+        verb: str = "POST",
+        query: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[bytes]:
+        async with self._http.stream(**self._request(path, content, kind, accept, verb=verb, query=query)) as response:
             if response.is_error:
                 raise ApiError(response.status_code, await response.aread(), response.headers.get("x-request-id"))
             async for piece in response.aiter_bytes():
                 yield piece
 
-    async def _events(self, path: str, content: bytes = b"", kind: str = JSON) -> AsyncIterator[bytes]:
+    async def _events(
+        self, path: str, content: bytes = b"", kind: str = JSON, *, verb: str = "POST", query: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[bytes]:
         events = _Events()
-        async for piece in self._pieces(path, content, kind, EVENTS):
+        async for piece in self._pieces(path, content, kind, EVENTS, verb=verb, query=query):
             for data in events.feed(piece):
                 yield data
         if not events.ended:

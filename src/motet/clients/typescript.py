@@ -11,7 +11,7 @@ from typing import cast
 from motet.clients.document import ANY, Api, Json, Operation, Parameter, identifier, read_api
 
 _BASE = importlib.resources.files("motet.clients").joinpath("typescript_base.ts").read_text()
-_TAKEN = frozenset(re.findall(r"^(?:export )?(?:class|interface|const) (\w+)", _BASE, re.MULTILINE)) | {
+_TAKEN = frozenset(re.findall(r"^(?:export )?(?:class|interface|const|function|type) (\w+)", _BASE, re.MULTILINE)) | {
     "Record",
     "Promise",
     "AsyncIterable",
@@ -108,13 +108,16 @@ def _method(operation: Operation) -> str:
     fields = ", ".join(f"{json.dumps(parameter.name)}: {_own(parameter)}" for parameter in operation.parameters)
     body = {
         "nothing": "undefined",
+        "query": "undefined",
         "fields": f"JSON.stringify({{ {fields} }})",
         "whole": f"JSON.stringify({_own(operation.parameters[0])})" if operation.parameters else "",
         "bytes": _own(operation.parameters[0]) if operation.parameters else "",
     }[operation.body]
     kind = "BYTES" if operation.body == "bytes" else "JSON_TYPE"
+    path = json.dumps(operation.path) + (f" + queryOf({{ {fields} }})" if operation.body == "query" else "")
+    verb = f", {json.dumps(operation.verb)}" if operation.verb != "POST" else ""
     doc = _comment(operation.doc, "  ")
-    return f"{doc}  {name}({signature}): {returns} {{\n    return this.{call}({json.dumps(operation.path)}, {body}, {kind});\n  }}"
+    return f"{doc}  {name}({signature}): {returns} {{\n    return this.{call}({path}, {body}, {kind}{verb});\n  }}"
 
 
 def _parameter(parameter: Parameter, *, raw: bool) -> str:

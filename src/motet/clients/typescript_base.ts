@@ -49,6 +49,14 @@ const JSON_TYPE = "application/json";
 const BYTES = "application/octet-stream";
 const EVENTS = "text/event-stream";
 
+/** Texts as they are, several for an array, JSON for what has parts. */
+export function queryOf(values: Record<string, unknown>): string {
+  const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+  const pairs = Object.entries(values).filter(([, value]) => value !== undefined && value !== null);
+  const query = pairs.flatMap(([name, value]) => (Array.isArray(value) ? value.map((each) => [name, text(each)]) : [[name, text(value)]]));
+  return query.length === 0 ? "" : `?${new URLSearchParams(query as [string, string][])}`;
+}
+
 class Base {
   protected readonly url: string;
   protected readonly settings: Options;
@@ -63,15 +71,15 @@ class Base {
     return new (this.constructor as new (url: string, settings: Options) => this)(this.url, { ...this.settings, ...changes });
   }
 
-  protected async send(path: string, body: BodyInit | undefined, kind: string, accept: string): Promise<Response> {
+  protected async send(path: string, body: BodyInit | undefined, kind: string, accept: string, verb: string): Promise<Response> {
     const { apiKey, timeout, requestId, headers, signal } = this.settings;
     const signals = [signal, timeout === undefined ? undefined : AbortSignal.timeout(timeout)].filter((s) => s !== undefined);
     const response = await (this.settings.fetch ?? fetch)(this.url + (path || "/"), {
-      method: "POST",
+      method: verb,
       body: body ?? null,
       signal: signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null),
       headers: {
-        "content-type": kind,
+        ...(body === undefined ? {} : { "content-type": kind }),
         accept,
         ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
         ...(requestId === undefined ? {} : { "x-request-id": requestId }),
@@ -82,16 +90,16 @@ class Base {
     return response;
   }
 
-  protected async value<T>(path: string, body: BodyInit | undefined, kind: string): Promise<T> {
-    return (await (await this.send(path, body, kind, JSON_TYPE)).json()) as T;
+  protected async value<T>(path: string, body: BodyInit | undefined, kind: string, verb = "POST"): Promise<T> {
+    return (await (await this.send(path, body, kind, JSON_TYPE, verb)).json()) as T;
   }
 
-  protected async bytes(path: string, body: BodyInit | undefined, kind: string): Promise<Uint8Array> {
-    return new Uint8Array(await (await this.send(path, body, kind, BYTES)).arrayBuffer());
+  protected async bytes(path: string, body: BodyInit | undefined, kind: string, verb = "POST"): Promise<Uint8Array> {
+    return new Uint8Array(await (await this.send(path, body, kind, BYTES, verb)).arrayBuffer());
   }
 
-  protected async *pieces(path: string, body: BodyInit | undefined, kind: string, accept: string = BYTES): AsyncGenerator<Uint8Array> {
-    const reader = (await this.send(path, body, kind, accept)).body!.getReader();
+  protected async *pieces(path: string, body: BodyInit | undefined, kind: string, verb = "POST", accept: string = BYTES): AsyncGenerator<Uint8Array> {
+    const reader = (await this.send(path, body, kind, accept, verb)).body!.getReader();
     try {
       for (;;) {
         const { done, value } = await reader.read();
@@ -103,10 +111,10 @@ class Base {
     }
   }
 
-  protected async *items<T>(path: string, body: BodyInit | undefined, kind: string): AsyncGenerator<T> {
+  protected async *items<T>(path: string, body: BodyInit | undefined, kind: string, verb = "POST"): AsyncGenerator<T> {
     const decoder = new TextDecoder();
     let rest = "";
-    for await (const piece of this.pieces(path, body, kind, EVENTS)) {
+    for await (const piece of this.pieces(path, body, kind, verb, EVENTS)) {
       const events = (rest + decoder.decode(piece, { stream: true })).split("\n\n");
       rest = events.pop()!;
       for (const event of events) {
