@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import wrk
 from figures import Effort, Figure, Goal, Table
-from processes import first_answer, free_port, motet_serve, pin, raw_http, served, server
+from processes import first_answer, free_port, motet_serve, pin, processor_time, raw_http, served, server
 from wrk import BODY, Load
 
 MANY = 32  # connections
@@ -45,10 +45,11 @@ def measure(effort: Effort) -> list[Table]:
     spots = places()
     lone: dict[tuple[str, str], list[Load]] = {(name, place.title): [] for name in ("motet", "raw") for place in spots}
     many: dict[str, list[Load]] = {name: [] for name in ports}
+    costs: dict[str, list[float]] = {name: [] for name in ports}  # µs of processor time a request
     with (
         server(motet_serve("echo", ports["motet"])) as motet,
         server(raw_http(ports["raw"])) as raw,
-        server(motet_serve("echo_twice", ports["two"])),
+        server(motet_serve("echo_twice", ports["two"])) as two,
     ):
         for port in ports.values():
             first_answer(port, "/echo", BODY)
@@ -65,13 +66,18 @@ def measure(effort: Effort) -> list[Table]:
                     load = wrk.load(ports[name], "/echo", BODY, connections=1, seconds=1, cores=place.wrk)
                     lone[name, place.title].append(load)
         pin([raw, *processes.all], [spots[0].wrk] * (1 + len(processes.all)))
+        pids = {"motet": processes.all, "raw": [raw], "two": served(two).all}
         for _ in range(rounds):
             for name, port in ports.items():
+                before = processor_time(pids[name])
                 many[name].append(wrk.load(port, "/echo", BODY, connections=MANY, seconds=seconds))
-    return [_table(spots, lone, many), _replicas(many)]
+                costs[name].append(1e6 * (processor_time(pids[name]) - before) / many[name][-1].requests)
+    return [_table(spots, lone, many, costs), _replicas(many, costs)]
 
 
-def _table(spots: Sequence[Place], lone: dict[tuple[str, str], list[Load]], many: dict[str, list[Load]]) -> Table:
+def _table(
+    spots: Sequence[Place], lone: dict[tuple[str, str], list[Load]], many: dict[str, list[Load]], costs: dict[str, list[float]]
+) -> Table:
     figures: list[Figure] = []
     for place in spots:
         ours, raw = lone["motet", place.title], lone["raw", place.title]
@@ -104,11 +110,12 @@ def _table(spots: Sequence[Place], lone: dict[tuple[str, str], list[Load]], many
             )
             for percentile in ("p50", "p99")
         ),
+        Figure(what=f"{MANY} connections, processor time", unit="µs/request", values=costs["motet"], peers=costs["raw"]),
     ]
     return Table(name="http", peer="bare echo", figures=figures)
 
 
-def _replicas(many: dict[str, list[Load]]) -> Table:
+def _replicas(many: dict[str, list[Load]], costs: dict[str, list[float]]) -> Table:
     return Table(
         name="two-replicas",
         peer="one replica",
@@ -119,6 +126,7 @@ def _replicas(many: dict[str, list[Load]]) -> Table:
                 values=[x.rate for x in many["two"]],
                 peers=[x.rate for x in many["motet"]],
                 goal=Goal(1, "at least", "ratio"),
-            )
+            ),
+            Figure(what="processor time of gateway and replicas", unit="µs/request", values=costs["two"], peers=costs["motet"]),
         ],
     )

@@ -59,14 +59,13 @@ def connections(effort: Effort) -> Growth:
         processes = served(supervisor)
         for _ in range(rounds):
             for size in sizes:
-                (before, begun) = processor_time(processes.all), time.perf_counter()
+                before = processor_time(processes.all)
                 memory: list[float] = []
                 look = threading.Timer(0.8, lambda memory=memory: memory.append(_memory(processes)))
                 look.start()
                 load = wrk.load(port, "/echo", BODY, connections=size, seconds=1)
                 look.join()
-                requests = load.rate * (time.perf_counter() - begun)
-                found["processor"][size].append(1e6 * (processor_time(processes.all) - before) / requests)
+                found["processor"][size].append(1e6 * (processor_time(processes.all) - before) / load.requests)
                 found["memory"][size].append(memory[0])
                 found["rate"][size].append(load.rate)
     titles = {"processor": CURVES["processor"], "memory": CURVES["memory"], "rate": ("rate", "req/s")}
@@ -102,11 +101,9 @@ def _cost(target: str, path: str, size: int) -> Cost:
             pass
         wrk.load(port, path, body, connections=WIDTH, seconds=1)  # warms up, and opens all links
         memory, before = _memory(processes), processor_time(processes.all)
-        begun = time.perf_counter()
         load = wrk.load(port, path, body, connections=WIDTH, seconds=1)
-        took = time.perf_counter() - begun
         processor = processor_time(processes.all) - before
-    return Cost(start, memory, 1e6 * processor / (load.rate * took), load.rate)
+    return Cost(start, memory, 1e6 * processor / load.requests, load.rate)
 
 
 def _memory(processes: Served) -> float:

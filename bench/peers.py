@@ -92,9 +92,10 @@ class Serving(NamedTuple):
     session: int
 
 
-# Ray Serve in throughput mode has ports and paths of its own, which no argument sets.
+# Ports and paths that no argument sets: most are those of Ray Serve in throughput mode.
 PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 PATHS = {
+    "BENTOML_HOME": "bentoml",
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy/haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "haproxy/admin.sock",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "haproxy",
@@ -206,7 +207,7 @@ def running(peer: Peer, name: str, *arguments: str, **streams: int) -> Iterator[
             process = subprocess.Popen(
                 [*command, *arguments],
                 env=variables,
-                cwd=HERE / "peers" / peer.folder,
+                cwd=folder,
                 start_new_session=True,
                 stdout=streams.get("stdout", errors),
                 stdin=streams.get("stdin", subprocess.DEVNULL),
@@ -223,9 +224,12 @@ def running(peer: Peer, name: str, *arguments: str, **streams: int) -> Iterator[
                 process.send_signal(signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(STOPPING)
+                end = time.monotonic() + STOPPING
                 while left := session_of(process.pid):
                     for pid in left:
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
+                        with contextlib.suppress(OSError):
+                            # Python's tracker of resources removes what the others leave behind, and ends then.
+                            if time.monotonic() > end or b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                                os.kill(pid, signal.SIGKILL)
                     process.poll()
                     time.sleep(0.01)

@@ -108,7 +108,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="measure beside other frameworks, each in an environment of its own")
     parser.add_argument("--peer", metavar="NAME", action="append", choices=peers.NAMES, help=f"of: {', '.join(peers.NAMES)}")
     parser.add_argument("--render", action="store_true", help="measure nothing; draw the page from bench/results.json anew")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.write and options.peer:
+        parser.error("--peer measures part of a table, which can't be written without the others")
+    return options
 
 
 def _show_written(paths: Sequence[os.PathLike[str]]) -> None:

@@ -19,8 +19,9 @@ SCALE = {"us": 1, "ms": 1e3, "s": 1e6}  # µs
 
 
 class Load(NamedTuple):
-    """What wrk saw: requests a second, and latencies in µs."""
+    """What wrk saw: requests, how many of them a second, and latencies in µs."""
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -64,8 +65,8 @@ def load(
         text = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=pin).stdout  # one thread
     if "Non-2xx" in text or "Socket errors" in text:
         raise RuntimeError(text)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    requests, rate = re.search(r"(\d+) requests in", text), re.search(r"Requests/sec:\s+([\d.]+)", text)
     percentiles = {p: float(value) * SCALE[unit] for p, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)\n", text)}
-    if rate is None:
+    if requests is None or rate is None:
         raise RuntimeError(text)
-    return Load(rate=float(rate[1]), p50=percentiles["50"], p99=percentiles["99"])
+    return Load(requests=int(requests[1]), rate=float(rate[1]), p50=percentiles["50"], p99=percentiles["99"])
