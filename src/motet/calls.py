@@ -344,7 +344,7 @@ class Stream(Pending, AsyncIterator[T]):
         """Return the next item."""
         if running_loop() is not self.home:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._next(), self.home))
-        return await self._next()
+        return self._take() if self._items else await self._next()
 
     def __iter__(self) -> Iterator[T]:
         """Iterate from sync code."""
@@ -372,6 +372,9 @@ class Stream(Pending, AsyncIterator[T]):
                 await self._waiter
             finally:
                 self._waiter = None
+        return self._take()
+
+    def _take(self) -> T:
         item = self._items.popleft()
         if self._consume is not None and self._end is None:
             self._consume()

@@ -172,7 +172,8 @@ def answer(schema: EndpointSchema, request: Request, value: object, *, where: st
         InvalidOutput: the value isn't what the endpoint promises or can't be encoded.
         NotAcceptable: the client accepts no media type that the endpoint has.
     """
-    value = checked(schema, value, where=where)
+    if type(value) is not schema.plain_result:
+        value = checked(schema, value, where=where)
     if request.format is CODEC:
         return Answer(codec.encode(value))
     media = chosen(schema, request.accept, where=where)

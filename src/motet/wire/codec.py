@@ -370,9 +370,9 @@ def encode(value: object, *, embed: Embed | None = None, in_line: bool = False) 
     Raises:
         InvalidOutput: the value can't be sent.
     """
-    if type(value) in _PLAIN and (plain := encode_plain(value, ())) is not None:
-        return plain
     try:
+        if type(value) in _PLAIN and (type(value) is not int or _MIN_INT <= value <= _MAX_INT):
+            return Payload(_pack(value))
         writer = _Writer(embed, None if in_line else pool())
         return Payload(_pack(writer.convert(value)), tuple(writer.buffers))
     except UnicodeEncodeError as error:

@@ -25,6 +25,7 @@ unpack_prefix = PREFIX.unpack_from
 LARGE = 65536  # bytes from which it is cheaper to write apart than to copy behind a prefix
 PREFIX_SIZE = PREFIX.size
 MAX_FRAME = 2**31
+SMALL = 4096  # bytes up to which what has arrived is copied in pieces, not viewed
 TOGETHER = 8  # frames to a write: with more of them the other process would idle until all are made
 
 
@@ -116,7 +117,7 @@ def pack(kind: int, exchange: int, meta: bytes = b"", payload: Payload = NOTHING
     return prefix + head
 
 
-def split(body: memoryview, parts: tuple[int | Place, ...] | None, find: Callable[[Place], SharedBuffer]) -> Payload:
+def split(body: bytes | memoryview, parts: tuple[int | Place, ...] | None, find: Callable[[Place], SharedBuffer]) -> Payload:
     """Cut the part of a frame after its meta into a payload; buffers are read-only views, or held in shared memory by `find`."""
     if parts is None:
         return Payload(bytes(body))
@@ -139,7 +140,7 @@ class FrameReader:
 
     __slots__ = ("_handle", "_large", "_large_filled", "_rest")
 
-    def __init__(self, handle: Callable[[int, int, memoryview, memoryview], None]) -> None:
+    def __init__(self, handle: Callable[[int, int, bytes | memoryview, bytes | memoryview], None]) -> None:
         self._handle = handle
         self._rest = b""
         self._large: bytearray | None = None  # a frame that came in several pieces

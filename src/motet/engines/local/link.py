@@ -164,7 +164,7 @@ class SocketLink(asyncio.Protocol):
             self._router.lost(exchange, self.replica)
         self._on_lost()
 
-    def _handle(self, kind: int, number: int, meta: memoryview, body: memoryview) -> None:
+    def _handle(self, kind: int, number: int, meta: bytes | memoryview, body: bytes | memoryview) -> None:
         exchange = self._exchanges.get(number)
         try:
             if exchange is not None:
@@ -179,14 +179,14 @@ class SocketLink(asyncio.Protocol):
         except Exception:
             log.exception("an answer of %s to %s couldn't be delivered", self.replica, exchange.name if exchange is not None else "nobody")
 
-    def _payload(self, described: AnswerMeta, body: memoryview) -> Payload:
+    def _payload(self, described: AnswerMeta, body: bytes | memoryview) -> Payload:
         try:
             return split(body, described.parts, self._sharing.find)
         finally:
             if described.parts is not None:
                 self._sharing.received(described.parts)
 
-    def _part(self, exchange: Exchange, described: AnswerMeta, body: memoryview) -> Payload | None:
+    def _part(self, exchange: Exchange, described: AnswerMeta, body: bytes | memoryview) -> Payload | None:
         """Return what came with a frame; None if who made it or passed it on has died, which will be known soon."""
         try:
             return self._payload(described, body)
@@ -195,7 +195,7 @@ class SocketLink(asyncio.Protocol):
             self._router.lost(exchange, self.replica)
             return None
 
-    def _answer(self, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
+    def _answer(self, exchange: Exchange, meta: bytes | memoryview, body: bytes | memoryview) -> None:
         described = decode_answer(meta) if len(meta) else _NO_META
         payload: Payload | None
         if described.parts is not None:
@@ -210,7 +210,7 @@ class SocketLink(asyncio.Protocol):
         if self._retiring:
             self._close_if_retired()
 
-    def _deliver(self, kind: int, exchange: Exchange, meta: memoryview, body: memoryview) -> None:
+    def _deliver(self, kind: int, exchange: Exchange, meta: bytes | memoryview, body: bytes | memoryview) -> None:
         if kind == _CREDIT:
             exchange.on_credit(decode_number(meta))
             return

@@ -139,7 +139,7 @@ class CallerConnection(asyncio.Protocol):
         for request in requests:
             self._replica.cancel(request)
 
-    def _handle(self, kind: int, number: int, meta: memoryview, body: memoryview) -> None:
+    def _handle(self, kind: int, number: int, meta: bytes | memoryview, body: bytes | memoryview) -> None:
         if kind == _CALL:
             self._call(number, meta, body)
         elif kind == _CANCEL:
@@ -157,7 +157,7 @@ class CallerConnection(asyncio.Protocol):
         else:
             log.error("%s got a frame of kind %s", self._replica.spec.identity, describe(kind))
 
-    def _piece(self, number: int, body: memoryview | None) -> None:
+    def _piece(self, number: int, body: bytes | memoryview | None) -> None:
         """Take a piece that comes through a tunnel, or the end of them."""
         request = self._requests.get(number)
         if request is None or request.inbox is None:
@@ -167,7 +167,7 @@ class CallerConnection(asyncio.Protocol):
         else:
             request.inbox.put(bytes(body))
 
-    def _call(self, number: int, meta: memoryview, body: memoryview) -> None:
+    def _call(self, number: int, meta: bytes | memoryview, body: bytes | memoryview) -> None:
         reply = FrameReply(self, number)
         try:
             call = decode_call(meta)

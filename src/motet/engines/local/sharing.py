@@ -96,7 +96,7 @@ class Sharing:
         if not self._closed and payload.shared:
             self._unconfirmed.append(payload)
 
-    def confirmed(self, meta: memoryview) -> None:
+    def confirmed(self, meta: bytes | memoryview) -> None:
         """Let go of what the other end holds now."""
         for _ in range(min(decode_number(meta), len(self._unconfirmed))):
             self._unconfirmed.popleft()
@@ -150,7 +150,7 @@ class Sharing:
             count, self._unanswered = self._unanswered, 0
             self._write(pack(FrameKind.RECEIVED, 0, encode_meta(count)))
 
-    def forgotten(self, meta: memoryview) -> None:
+    def forgotten(self, meta: bytes | memoryview) -> None:
         """Forget a segment that the other end won't refer to any more."""
         if (segment := self._given.pop(decode_number(meta), None)) is not None:
             segment.forgotten_by(self)
