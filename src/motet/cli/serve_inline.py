@@ -9,10 +9,10 @@ import pdb  # noqa: T100  # breakpoints are what this is for
 import sys
 from typing import Any
 
-from motet.cli.limits import allow_many_descriptors
 from motet.cli.registered import registered
 from motet.cli.serving import Screen, ServeOptions, StopSignals
 from motet.engines.inline import InlineEngine
+from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.plan import plan_graph
 from motet.errors import UsageError

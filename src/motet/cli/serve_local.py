@@ -7,9 +7,9 @@ import contextlib
 import time
 from pathlib import Path
 
-from motet.cli.limits import allow_many_descriptors
 from motet.cli.reload import Reloader
 from motet.cli.serving import Screen, ServeOptions, StopSignals
+from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.plan import AppPlan, Recipe, absolute_path
 from motet.engines.local.processes import Zygote

@@ -10,6 +10,7 @@ import socket
 import sys
 
 import uvloop
+from setproctitle import setproctitle
 
 from motet.engines.local.control import Accept, Apps, Drain, Drained, Hello, Ready, Routed, Stop, connect
 from motet.engines.local.directory import Directory
@@ -27,6 +28,7 @@ def main() -> None:
     """Serve HTTP; the arguments are the listening descriptors, the control socket, this gateway's identity, and the options."""
     descriptors, control, identity = [int(each) for each in sys.argv[1].split(",")], sys.argv[2], sys.argv[3]
     http = HttpOptions.model_validate_json(sys.argv[4])
+    setproctitle(f"motet {identity}")
     die_with_parent(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -13,6 +13,7 @@ from typing import Any
 
 import cloudpickle
 import uvloop
+from setproctitle import setproctitle
 
 from motet.context import Context, current_scope
 from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
@@ -39,6 +40,7 @@ REPLICA_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s%(of_request)s: %(messag
 
 def run_replica(message: Spawn) -> None:
     """Be a replica until told to stop; ends the process."""
+    setproctitle(f"motet replica {message.identity}")
     _fresh_process(message)
     code = 1
     try:

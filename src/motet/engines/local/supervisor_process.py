@@ -10,8 +10,10 @@ import socket
 import sys
 
 import uvloop
+from setproctitle import setproctitle
 
 from motet.engines.local.control import Answer, ControlConnection, Hello
+from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.processes import until_end
 from motet.engines.local.replica_process import LOG_FORMAT
@@ -30,6 +32,7 @@ def main() -> None:
     """
     descriptor, target, port = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     http = HttpOptions.model_validate_json(sys.argv[4])
+    setproctitle(f"motet supervisor {target}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner's Ctrl-C is the owner's decision
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     uvloop.run(_main(socket.socket(fileno=descriptor), target, None if port == "-" else int(port), http))
@@ -42,6 +45,8 @@ async def _main(owner: socket.socket, target: str, port: int | None, http: HttpO
     if not isinstance(hello, Hello):
         return
     try:
+        if port is not None:
+            allow_many_descriptors()
         listening = listen("127.0.0.1", port, count=http.gateways) if port is not None else ()
         url = url_of(listening[0]) if listening else None
         supervisor = Supervisor(target=target, listening=listening, url=url, http=http, report=_report)

@@ -17,6 +17,8 @@ import time
 import traceback
 from pathlib import Path
 
+from setproctitle import setproctitle
+
 from motet import schema
 from motet.engines.interface import run_preload
 from motet.engines.local.control import (
@@ -47,6 +49,7 @@ ORPHAN_WAIT = 5.0  # s
 
 def main() -> None:
     """Serve the supervisor until it says stop, or dies; the arguments are the descriptor of its socket and the runtime folder."""
+    setproctitle("motet zygote")
     supervisor = os.getppid()
     folder = Path(sys.argv[2])
 
