@@ -42,7 +42,7 @@ class Hall(motet.Service):
             total += len(piece)
         return total
 
-    @motet.endpoint
+    @motet.endpoint(idempotent=True)
     async def late(self, request: motet.Request) -> int:
         self.reached.reached()
         await self.reached.wait()
@@ -103,6 +103,18 @@ async def test_a_replica_that_dies_in_an_upload(local):
         answer = await call
         assert (answer.status_code, answer.json()["error"]["type"]) == (502, "ReplicaDied")
         assert (await client.post("/size", content=b"xyz")).json() == 3  # a new one
+
+
+async def test_a_request_that_nobody_has_read_is_repeated(local):
+    """What a replica hasn't taken of a body is kept, and goes to the next one if the first dies."""
+    status, reached = local
+    async with httpx.AsyncClient(base_url=status.url, timeout=PATIENCE, trust_env=False) as client:
+        call = asyncio.create_task(client.post("/late", content=b"x" * 100_000))
+        await reached.until_reached()
+        os.kill(replica_pid(status), signal.SIGKILL)
+        await reached.until_reached(2)
+        reached.open()
+        assert (await call).json() == 100_000
 
 
 async def test_an_upload_is_in_nobodys_memory(local):

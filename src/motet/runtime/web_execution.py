@@ -173,7 +173,7 @@ class WebRunner(Runner):
             value = await self._function(self._instance, **arguments)
         else:
             context = contextvars.copy_context()
-            value = await self._threads.call(lambda: context.run(self._function, self._instance, **arguments))
+            value = await self._in_thread(lambda: context.run(self._function, self._instance, **arguments))
         if type(value) is Ref:
             value = await value.call
         if isinstance(value, Response):
@@ -213,10 +213,19 @@ class WebRunner(Runner):
         context = contextvars.copy_context()
         ended = object()
         try:
-            while (value := await self._threads.call(lambda: context.run(next, source, ended))) is not ended:
+            while (value := await self._in_thread(lambda: context.run(next, source, ended))) is not ended:
                 yield value
         finally:
-            await self._threads.call(source.close)
+            await self._in_thread(source.close)
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        """Return what a function gives that runs in a thread; cancelled, it waits for the thread, whose slot isn't free before."""
+        outcome = asyncio.ensure_future(self._threads.call(function))
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            await asyncio.wait([outcome])
+            raise
 
 
 def _media(web: WebRequest) -> str:
