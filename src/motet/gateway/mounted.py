@@ -17,7 +17,7 @@ import httptools
 
 from motet.errors import NotFound, http_status, public_fields
 from motet.gateway import answers
-from motet.gateway.entry import Address, tunnelled
+from motet.gateway.entry import Address, Origin, RequestHead, tunnelled
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TwoWayExchange
 from motet.runtime.inbox import TUNNEL_WINDOW
@@ -319,21 +319,12 @@ async def serve_socket(state: GatewayState, scope: Mapping[str, Any], receive: R
         return
     headers = {name.lower(): value for name, value in scope["headers"]}
     headers[b"sec-websocket-protocol"] = ", ".join(scope.get("subprotocols", ())).encode()
+    query = scope.get("query_string", b"")
+    read = RequestHead(b"GET", quote(path).encode() + (b"?" + query if query else b""), headers, request_id, None)
+    scheme = "https" if scope.get("scheme") == "wss" else "http"
+    origin = Origin(_address(scope.get("client")), _address(scope.get("server")), scheme, prefix)
     exchange = MessageExchange(
-        **tunnelled(
-            route,
-            "websocket",
-            method="GET",
-            url=quote(path).encode() + b"?" + scope.get("query_string", b""),
-            headers=headers,
-            old=False,
-            client=_address(scope.get("client")),
-            server=_address(scope.get("server")),
-            scheme="https" if scope.get("scheme") == "wss" else "http",
-            prefix=prefix,
-            request_id=request_id,
-            trace=None,
-        ),
+        **tunnelled(route, "websocket", read, origin),
         messages=messages,
         reads=asyncio.Event(),
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from motet.errors import Overloaded
 from motet.gateway import answers
+from motet.gateway.entry import Origin
 from motet.gateway.exchange import Turn, reset_on_close
 from motet.gateway.reading import DEAF, IDLE, RequestReader
 from motet.gateway.state import GatewayState
@@ -163,14 +164,16 @@ class Connection(asyncio.Protocol):
             self.write(answers.CONTINUE)
         return free
 
-    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int | None] | None:
-        """Return host and port of the client or of this end."""
-        found: tuple[str, int | None] | str | None = self._transport.get_extra_info(name)
-        return (found[0], found[1]) if isinstance(found, tuple) else None  # a Unix socket has a name, or none
-
-    def told(self, name: Literal["scheme", "prefix"]) -> str:
-        """Return what a server around the gateway has told of the request, if there is one."""
-        return self._transport.get_extra_info(name) or ""
+    def origin(self) -> Origin:
+        """Return where the requests come from; a server around the gateway tells of it, a Unix socket doesn't."""
+        told = self._transport.get_extra_info
+        client, server = told("peername"), told("sockname")
+        return Origin(
+            client=(client[0], client[1]) if isinstance(client, tuple) else None,
+            server=(server[0], server[1]) if isinstance(server, tuple) else None,
+            scheme=told("scheme") or "http",
+            prefix=told("prefix") or "",
+        )
 
     def last_lines(self, turn: Turn) -> bytes:
         """Return the header lines that end every head: the turn's own, and what becomes of the connection."""

@@ -7,7 +7,7 @@ import math
 import random
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
@@ -22,7 +22,7 @@ from motet.errors import (
 from motet.gateway.bridge import SiteCall
 from motet.gateway.coding import READABLE, CodedExchange
 from motet.gateway.cors import is_preflight
-from motet.gateway.entry import tunnelled
+from motet.gateway.entry import Origin, RequestHead, new_tunnel, socket_route, tunnelled
 from motet.gateway.exchange import Allowed, HttpExchange, Refusal, Turn
 from motet.gateway.faults import allowed_methods, body_too_large, framing_fault, headers_too_large, path_of, refusal, stopping, url_fault
 from motet.gateway.heads import END, EndpointHead
@@ -65,12 +65,8 @@ class Taker(TunnelConnection, Protocol):
         """Ask for a body with `100 Continue` if nothing else has to be answered before; returns whether it did."""
         ...
 
-    def address(self, name: Literal["peername", "sockname"]) -> tuple[str, int | None] | None:
-        """Return host and port of the client or of this end."""
-        ...
-
-    def told(self, name: Literal["scheme", "prefix"]) -> str:
-        """Return what a server around the gateway has told of the request, if there is one."""
+    def origin(self) -> Origin:
+        """Return where the requests come from."""
         ...
 
     def become_socket(self, exchange: SocketExchange, headers: dict[bytes, bytes], rest: bytes) -> bool:
@@ -418,32 +414,12 @@ class RequestReader:
     def _begin_tunnel(self, route: EndpointRoute, *, expects: bool) -> None:
         """Give a request its turn before its body is there."""
         self._size = 0  # of the body, from here on
-        self._ready = exchange = TunnelExchange(
-            **self._tunnelled(route, "http"),
-            connection=self._connection,
-            close=self._close,
-            lines=self._lines,
-            old=self._old,
-            bodiless=self._parser.get_method() == b"HEAD",
-            expects=expects,
-        )
+        self._ready = exchange = new_tunnel(route, self._head(), self._connection, self._connection.origin(), expects=expects)
         self._connection.arrived(exchange)
 
-    def _tunnelled(self, route: EndpointRoute, kind: Literal["http", "websocket"]) -> dict[str, Any]:
-        return tunnelled(
-            route,
-            kind,
-            method=self._parser.get_method().decode(),
-            url=self._url,
-            headers=self._headers,
-            old=self._old and self._parser.get_http_version() == "1.0",
-            client=self._connection.address("peername"),
-            server=self._connection.address("sockname"),
-            scheme=self._connection.told("scheme") or "http",
-            prefix=self._connection.told("prefix"),
-            request_id=self._request_id(),
-            trace=self._trace,
-        )
+    def _head(self) -> RequestHead:
+        method, request_id = self._parser.get_method(), self._request_id()
+        return RequestHead(method, self._url, self._headers, request_id, self._trace, self._close, self._lines, self._old)
 
     def _site_call(self) -> SiteCall:
         return SiteCall(
@@ -511,11 +487,9 @@ class RequestReader:
 
         Such a head for a path without WebSockets is answered as if it asked for no other protocol.
         """
-        headers, path, state = self._headers, path_of(self._url), self._state
-        route = state.routes.get(self._url) or state.routes.get(path) or state.mounts.find(path)
-        if route is None or route.surface not in ("websocket", "ingress") or self._parser.get_method() != b"GET":
-            return False
-        if headers.get(b"upgrade", b"").lower() != b"websocket" or headers.get(b"content-length", b"0") != b"0":
+        headers, state = self._headers, self._state
+        route = socket_route(state, self._parser.get_method(), self._url, headers)
+        if route is None:
             return False
         from motet.gateway.sockets import SocketExchange, handshake_fault  # noqa: PLC0415  # where there are WebSockets
 
@@ -523,11 +497,12 @@ class RequestReader:
         self._read_context(headers)
         version = self._parser.get_http_version()
         fault = framing_fault(state.limits, headers, size=self._size, fields=self._fields, version=version)
-        if (error := fault or handshake_fault(state, route, path, headers)) is not None:
+        if (error := fault or handshake_fault(state, route, headers)) is not None:
             self.refuse(error)
             return True
         self.phase = DEAF
-        if not self._connection.become_socket(SocketExchange(**self._tunnelled(route, "websocket")), headers, rest):
+        exchange = SocketExchange(**tunnelled(route, "websocket", self._head(), self._connection.origin()))
+        if not self._connection.become_socket(exchange, headers, rest):
             self.phase = HEAD
             self.refuse(MalformedRequest("a WebSocket can't begin behind a request that isn't answered yet", where=route.path))
         return True

@@ -37,7 +37,7 @@ NEEDED = ("upgrade", "connection", "sec-websocket-key", "sec-websocket-version",
 _STOPPING = class_name(ShuttingDown)
 
 
-def handshake_fault(state: GatewayState, route: EndpointRoute, path: bytes, headers: Mapping[bytes, bytes]) -> MotetError | None:
+def handshake_fault(state: GatewayState, route: EndpointRoute, headers: Mapping[bytes, bytes]) -> MotetError | None:
     """Return why a handshake can't be accepted, whatever the endpoint says."""
     if state.keys and not state.keys.admit(headers):
         return Unauthorized("the API key is missing or wrong", instead="the header `Authorization: Bearer KEY` or `X-API-Key: KEY`")
@@ -50,7 +50,7 @@ def handshake_fault(state: GatewayState, route: EndpointRoute, path: bytes, head
     if response.status_code == SWITCHING:
         return None
     said = bytes(response.body or b"").decode(errors="replace").strip()
-    return MalformedRequest("this is no handshake of a WebSocket", where=path.decode(errors="replace"), found=said)
+    return MalformedRequest("this is no handshake of a WebSocket", where=route.path, found=said)
 
 
 def own_page(headers: Mapping[bytes, bytes]) -> bool:
