@@ -282,7 +282,8 @@ class Ref:
     def check(self, scope: Scope | None) -> None:
         """Refuse a ref that is used outside the request it belongs to."""
         if self.call.scope is not None and (self.call.scope is not scope or not self.call.scope.open):
-            message = f"the ref of {self.call.name} belongs to another request"
+            whose = "another request" if self.call.scope.open else "a request that has ended, and its value is gone"
+            message = f"the ref of {self.call.name} belongs to {whose}"
             raise RefExpired(
                 message,
                 where=self.call.scope.endpoint,

@@ -93,8 +93,9 @@ async def test_from_the_program_itself(sums):
 async def test_kept_ref_expires(forwarder):
     """A ref that a service keeps from one request to another is refused."""
     assert await forwarder.keep_ref(1) == 2
-    with pytest.raises(motet.RefExpired):
+    with pytest.raises(motet.RefExpired, match="has ended") as caught:
         await forwarder.use_kept_ref()
+    assert "keep values" in caught.value.instead
 
 
 @pytest.mark.parametrize("name", ["bare_call", "bare_call_in_list"])
