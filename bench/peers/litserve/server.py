@@ -1,5 +1,6 @@
 """LitServe: replicas are its workers for a device, with as many HTTP processes, as it does by itself.
 
+Its option `fast_queue` made it slower on two cores, so it is off, as it is by itself.
 Annotations are no strings here, because LitServe reads them as they are.
 """
 

@@ -2,6 +2,7 @@
 
 Replicas are its parallel workers; the model runs in the server's process where there is one, which is the faster of the two.
 Annotations are no strings here, because FastAPI wouldn't find what they name in the server's process.
+uvloop is held at 0.21: with a newer one its workers don't start.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Ray Serve, in its default mode, or in throughput mode where the environment says so; access logs are off.
+"""Ray Serve, in its default mode, or in throughput mode where the environment says so; access logs are off. Its typed bodies are FastAPI's.
 
 A replica asks for a tenth of a processor, so that all fit whatever the machine has. Annotations are no strings here, because
 FastAPI wouldn't find what they name once Ray has sent the app to another process.
