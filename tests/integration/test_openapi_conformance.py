@@ -51,7 +51,8 @@ def test_document_is_kept(url, operation):
     check(url, operation, GenerationMode.POSITIVE)
 
 
-WITH_BODIES = {name: operation for name, operation in OPERATIONS.items() if operation.body}
+TEXTS = ("/find", "/register", "/upload")  # take numbers as texts, since forms and queries have nothing else
+WITH_BODIES = {name: operation for name, operation in OPERATIONS.items() if operation.body and operation.path not in TEXTS}
 
 
 @pytest.mark.parametrize("operation", WITH_BODIES.values(), ids=WITH_BODIES)

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import websockets
+from fastapi import FastAPI
 from starlette.responses import StreamingResponse
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from wire_client import get, until
@@ -271,3 +272,30 @@ async def test_pages_of_allowed_origins(serve, gate):
         pass
     with pytest.raises(InvalidStatus):
         await websockets.connect(url, proxy=None, origin="https://other.example")
+
+
+class Front(motet.Service):
+    """A web application that wants paths of the server, and an endpoint that looks who asks."""
+
+    @motet.endpoint(methods=("GET",))
+    async def who(self, request: motet.Request) -> str:
+        current = motet.current_request()
+        return current.request_id if current is not None else "nobody"
+
+    @motet.ingress
+    def app(self) -> FastAPI:
+        return FastAPI()
+
+
+async def test_paths_of_the_server_stay_its_own(serve):
+    """An application at the route `/` has all paths but those; below another route it has those, too."""
+    served = await serve(Front.bind())
+    client = await served.http()
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert "/who" in (await client.get("/openapi.json")).json()["paths"]
+    assert (await client.get("/v1/nothing")).json()["error"]["type"] == "NotFound"
+    assert (await client.get("/nothing")).json() == {"detail": "Not Found"}
+    await served.deploy(Front.bind(), name="other", route="/other")
+    assert (await client.get("/other/openapi.json")).json()["info"]["title"] == "FastAPI"
+    assert (await client.get("/others")).json() == {"detail": "Not Found"}
+    assert (await client.get("/who", headers={"x-request-id": "mine"})).json() == "mine"

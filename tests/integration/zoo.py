@@ -189,3 +189,23 @@ class Zoo(motet.Service):
     @motet.batched
     async def batch(self, points: list[Point]) -> list[float | motet.Failed]:
         return [point.x for point in points]
+
+    @motet.endpoint(methods=("GET", "POST", "DELETE"))
+    async def find(self, word: str, numbers: list[int], top: Annotated[int, Field(ge=1, le=5)] = 3) -> list[str]:
+        """Take arguments from the query, or from a body."""
+        return [word] * top + [str(number) for number in numbers]
+
+    @motet.endpoint(form=True)
+    async def register(self, name: str, age: int) -> str:
+        """Take a form."""
+        return f"{name} is {age}"
+
+    @motet.endpoint
+    async def upload(self, file: motet.UploadFile, title: str) -> int:
+        """Take a file."""
+        return len(await file.read()) + len(title)
+
+    @motet.endpoint
+    async def beside(self, request: motet.Request, number: Annotated[int, Exact]) -> str:
+        """Look at the request."""
+        return request.method * (number % 2)
