@@ -40,6 +40,14 @@ class Desk(motet.Service):
         return data
 
     @motet.endpoint
+    async def read(self, request: motet.Request) -> motet.Response:
+        return motet.Response(await request.body())
+
+    @motet.endpoint
+    async def deaf(self, request: motet.Request) -> motet.Response:
+        return motet.Response(b"")
+
+    @motet.endpoint
     async def size(self, data: bytes) -> int:
         return len(data)
 

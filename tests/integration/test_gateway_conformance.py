@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import random
 import re
@@ -109,12 +110,41 @@ async def test_hostile_requests_in_pieces(port, case, cuts):
     await survives(case, port, cuts=cuts)
 
 
-async def test_hostile_requests_to_a_gateway_process(local_port):
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+async def test_hostile_requests_that_are_read_as_they_come(port, case):
+    """The same for an endpoint that gets the request before its body is complete: an error in the body ends the connection."""
+    await survives(dataclasses.replace(case, data=case.data.replace(b"/echo", b"/read")), port)
+    assert await serves(port)
+
+
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+async def test_hostile_requests_that_nobody_reads(port, case):
+    """An endpoint that answers without a look at the body, which may come to light as no body later on."""
+    data = numbered(1) + case.data.replace(b"/echo", b"/deaf") + numbered(2)
+    async with connected(port) as client, being_sent(client, data, range(0, len(data), 7)):
+        assert is_answer_to(await client.answer(), 1)
+        in_sync = closed = False
+        while not (in_sync or closed):
+            try:
+                answer = await client.answer()
+            except asyncio.IncompleteReadError as error:
+                closed = error.partial == b""
+                assert closed
+            else:
+                in_sync = is_answer_to(answer, 2)
+                assert in_sync or (answer.status in (200, *case.statuses) and answer.body != b"smuggled")
+        assert closed or not case.closes
+    assert await serves(port)
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/read"])
+async def test_hostile_requests_to_a_gateway_process(local_port, path):
     """The same where the gateway is a process of its own, in two pieces."""
     generator = random.Random(3)
     for name, case in (SMALL | LIMITS).items():
         try:
-            await survives(case, local_port, cuts=[generator.randrange(1, len(case.data))])
+            changed = dataclasses.replace(case, data=case.data.replace(b"/echo", path))
+            await survives(changed, local_port, cuts=[generator.randrange(1, len(case.data))])
         except AssertionError as error:
             error.add_note(f"case: {name}")
             raise
@@ -123,6 +153,9 @@ async def test_hostile_requests_to_a_gateway_process(local_port):
 GOOD = {
     "sized": post("/echo", b"0123456789", "X-Request-ID: sized", content_type="application/octet-stream"),
     "chunked": CHUNKED.replace(b"Host", b"X-Request-ID: chunked\r\nHost") + b"3;a=b\r\nabc\r\n00a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n",
+    "streamed": CHUNKED.replace(b"/echo", b"/read").replace(b"Host", b"X-Request-ID: streamed\r\nHost")
+    + b"3\r\nabc\r\n7\r\n0123456\r\n0\r\n\r\n",
+    "ignored": post("/deaf", b"0123456789", "X-Request-ID: ignored"),
     "json": post("/note", {"text": "a"}, "X-Request-ID: json", "Accept: */*"),
     "page": get("/healthz", "X-Request-ID: page"),
     "old": post("/echo", b"old", "X-Request-ID: old", "Connection: keep-alive", content_type="application/octet-stream", version="1.0"),
@@ -131,7 +164,10 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("request_", GOOD.values(), ids=GOOD)
+READ = {name: request for name, request in GOOD.items() if name != "ignored"}  # that one may be answered before it ends
+
+
+@pytest.mark.parametrize("request_", READ.values(), ids=READ)
 async def test_truncated_requests(port, request_):
     """A request that ends early, wherever, is not answered as if it were whole."""
     for end in range(1, len(request_)):
@@ -257,5 +293,5 @@ async def test_mutated_requests(port, names, mutations, cuts):
         assert taken.method == b"HEAD" or answer.complete
         if re.fullmatch("[!-~]{1,128}", taken.request_id):
             assert answer.headers["x-request-id"] == taken.request_id
-        if answer.status == 200 and taken.target.endswith(b"/echo"):
+        if answer.status == 200 and taken.target.endswith((b"/echo", b"/read")):
             assert answer.body == taken.body

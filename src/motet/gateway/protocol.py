@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         self._current = None
         reader = self._reader
         if turn.close or self.state.draining:
-            self._close()
+            self.leave()
             return
         if reader.phase == IDLE:
             reader.since = self.state.now
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _close(self) -> None:
+    def leave(self) -> None:
         """Say that nothing more will come, and wait for the client to close.
 
         Closing while bytes of the client are unread is a reset, which may overtake the last answer.

@@ -73,6 +73,9 @@ class Taker(TunnelConnection, Protocol):
         """Go on as a WebSocket, unless requests wait for their answers; returns whether it did."""
         ...
 
+    def leave(self) -> None:
+        """Close behind the last answer."""
+
     def abort(self) -> None:
         """Close at once."""
 
@@ -230,7 +233,7 @@ class RequestReader:
         if tunnel is None:
             self._connection.arrived(self._refused(error, close=True))
         elif tunnel.done:  # it is answered, so there is no place for an error
-            self._connection.cut(reset=False)
+            self._connection.leave()
         else:
             tunnel.break_off(error)
 
