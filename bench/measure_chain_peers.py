@@ -1,4 +1,4 @@
-"""A chain of three services with a large array, beside the same chain on Ray Serve, by value and by reference."""
+"""A chain of three services that pass a large array on by reference, beside Ray Serve, by value and by reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-import apps_chain
+import apps
 import motet
 import peers
 from figures import Effort, Figure, Table
@@ -21,12 +21,12 @@ def measure(effort: Effort) -> list[Table]:
     """Measure both in turn, for each mode of Ray Serve that was chosen."""
     rounds, figures = effort.pick(5, 2), list[Figure]()
     modes = [peer for name, peer in peers.ALL.items() if peer.folder == "ray" and peer in peers.chosen("echo")]
-    with motet.run(apps_chain.app, engine="local") as caller:
+    with motet.run(apps.chain, engine="local") as chain:
         for peer in modes:
             with peers.running(peer, "chain.py", str(free_port()), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
                 for size in SIZES:
                     for way in WAYS:
-                        found = _rounds(caller, process, way, size, rounds)
+                        found = _rounds(chain, process, way, size, rounds)
                         if isinstance(found, str):
                             print(f"{peer.title} can't pass {size:,} bytes by {way}: {found}", file=sys.stderr)
                             continue
@@ -36,16 +36,14 @@ def measure(effort: Effort) -> list[Table]:
     return [Table(name="peers-chain", peer="the other", figures=figures)] if figures else []
 
 
-def _rounds(
-    caller: apps_chain.Caller, process: subprocess.Popen[str], way: str, size: int, rounds: int
-) -> tuple[list[float], list[float]] | str:
+def _rounds(chain: apps.Chain, process: subprocess.Popen[str], way: str, size: int, rounds: int) -> tuple[list[float], list[float]] | str:
     ours: list[float] = []
     theirs: list[float] = []
     for n in range(rounds + 1):  # the first warms up
         answer = _ask(process, f"{way} {size} {CALLS[size]}")
         if isinstance(answer, str):
             return answer
-        mine = caller.measure(way, size, CALLS[size]).result()
+        mine = chain.run(size, CALLS[size], in_place=False).result()
         if n:
             ours.append(1e3 * mine)
             theirs.append(1e3 * answer)
