@@ -3,50 +3,31 @@
 from __future__ import annotations
 
 import logging
-import math
-import random
-import re
-import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
 from motet.errors import (
-    HTTPError,
     MalformedRequest,
     MethodNotAllowed,
     MotetError,
     RequestTimeout,
-    Unauthorized,
 )
-from motet.gateway.bridge import SiteCall
-from motet.gateway.coding import READABLE, CodedExchange
 from motet.gateway.cors import is_preflight
 from motet.gateway.entry import Origin, RequestHead, new_tunnel, socket_route, tunnelled
-from motet.gateway.exchange import Allowed, HttpExchange, Refusal, Turn
-from motet.gateway.faults import allowed_methods, body_too_large, framing_fault, headers_too_large, path_of, refusal, stopping, url_fault
+from motet.gateway.exchange import Allowed, Refusal, Turn
+from motet.gateway.faults import body_too_large, framing_fault, headers_too_large, path_of, refusal, url_fault
 from motet.gateway.heads import END, EndpointHead
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TunnelConnection, TunnelExchange
-from motet.media import accepts_coding
-from motet.runtime.exchange import HTTP
-from motet.runtime.router import IDEMPOTENT_RETRIES
-from motet.trace import received
-from motet.wire.payload import Payload
+from motet.gateway.turns import context_of, endpoint_head, endpoint_turn, given_id, headers_of, new_id, options_answer, site_call
 
 if TYPE_CHECKING:
     from motet.gateway.sockets import SocketExchange
 
 log = logging.getLogger("motet.gateway")
-
-_random_bits = random.getrandbits
-_SANE_ID = re.compile(rb"[!-~]{1,128}").fullmatch
-
-
-SITE_METHODS: Final = "GET, HEAD, OPTIONS"
-UPGRADE: Final = {"upgrade": "websocket"}
-CHALLENGE: Final = {"www-authenticate": "Bearer"}
 
 # What a reader waits for. Plain numbers: looking up members of an enum took a sixth of the time that reading a request takes.
 IDLE: Final = 0  # the first byte of a request
@@ -173,7 +154,7 @@ class RequestReader:
                 self._begin_body(known, data[end:])
                 return b""
             self.fresh = False
-            connection.arrived(self._turn(meaning, data[end:stop]))
+            connection.arrived(endpoint_turn(self._state, self._connection, meaning, data[end:stop]))
             start = stop
         return data[start:]
 
@@ -198,14 +179,14 @@ class RequestReader:
         if len(body) == length:
             self.phase = IDLE
             self._known = None
-            self._connection.arrived(self._turn(meaning, body))
+            self._connection.arrived(endpoint_turn(self._state, self._connection, meaning, body))
         return min(missing, len(data))
 
     def _learn(self, head: bytes) -> None:
         """Parse a whole head by itself; keep what it means if nothing but its body has to follow."""
         self._parse(head)
         if self.phase == BODY and not self._body and self._route is not None and self._ready is None:
-            self._state.heads.add(head, self._meaning(self._route), self._headers)
+            self._state.heads.add(head, endpoint_head(self._state, self._route, self._head()), self._headers)
 
     def _parse(self, data: bytes) -> None:
         while self.phase != DEAF:
@@ -306,7 +287,7 @@ class RequestReader:
             self._close = not keep
         self._route = self._state.routes.get(self._url)
         if not self._state.plain or b"traceparent" in headers:
-            self._read_context(headers)
+            self._lines, self._trace = context_of(self._state, headers)
         fault = framing_fault(self._state.limits, headers, size=self._size, fields=self._fields, version=version)
         if (error := fault if fault is not None or self._route is not None else url_fault(self._url)) is not None:
             self.refuse(error)
@@ -362,57 +343,12 @@ class RequestReader:
         if self._ready is not None:
             turn = self._ready
         elif self._route is None:
-            turn = self._site_call()
+            turn = site_call(self._connection, self._head(), bytes(self._body))
         else:
-            turn = self._turn(self._meaning(self._route), self._body)
+            turn = endpoint_turn(self._state, self._connection, endpoint_head(self._state, self._route, self._head()), self._body)
         self._connection.arrived(turn)
 
     # -- what a request is -----------------------------------------------------------------------------------------
-
-    def _meaning(self, route: EndpointRoute) -> EndpointHead:
-        headers = self._headers
-        content_type = headers.get(b"content-type")
-        accept = headers.get(b"accept")
-        coding = headers.get(b"content-encoding")
-        accepted = headers.get(b"accept-encoding") if self._state.gzip else None
-        return EndpointHead(
-            route=route,
-            content_type=None if content_type is None else content_type.decode("latin-1"),
-            accept=None if accept is None else accept.decode("latin-1"),
-            inflates=coding is not None and coding.lower() in READABLE,
-            deflates=accepted is not None and accepts_coding(accepted.decode("latin-1"), "gzip"),
-            trace=self._trace,
-            request_id=self._given_id(),
-            close=self._close,
-            lines=self._lines,
-            old=self._old,
-        )
-
-    def _turn(self, head: EndpointHead, body: bytes | bytearray) -> Turn:
-        route = head.route
-        if self._state.draining:
-            request_id = head.request_id or _new_id()
-            return Refusal(self._connection, stopping(route), request_id=request_id, close=True, lines=head.lines, old=head.old)
-        exchange = (CodedExchange if head.inflates or head.deflates else HttpExchange)(
-            target=route.target,
-            endpoint=route.endpoint,
-            body=Payload(body),
-            format=HTTP,
-            deadline=math.inf if route.timeout is None else time.monotonic() + route.timeout,
-            request_id=head.request_id or _new_id(),
-            trace=head.trace,
-            idempotent=route.idempotent,
-            retries=IDEMPOTENT_RETRIES,
-            content_type=head.content_type,
-            accept=head.accept,
-            connection=self._connection,
-            close=head.close,
-            lines=head.lines,
-            old=head.old,
-        )
-        if isinstance(exchange, CodedExchange):
-            exchange.inflates, exchange.deflates = head.inflates, head.deflates
-        return exchange
 
     def _begin_tunnel(self, route: EndpointRoute, *, expects: bool) -> None:
         """Give a request its turn before its body is there."""
@@ -424,61 +360,22 @@ class RequestReader:
         method, request_id = self._parser.get_method(), self._request_id()
         return RequestHead(method, self._url, self._headers, request_id, self._trace, self._close, self._lines, self._old)
 
-    def _site_call(self) -> SiteCall:
-        return SiteCall(
-            self._connection,
-            method=self._parser.get_method().decode(),
-            path=path_of(self._url),
-            query=self._url.partition(b"#")[0].partition(b"?")[2],
-            headers=self._headers,
-            body=bytes(self._body),
-            request_id=self._request_id(),
-            close=self._close,
-            lines=self._lines,
-            old=self._old,
-        )
-
     def _early_answer(self, method: bytes, headers: dict[bytes, bytes]) -> Refusal | Allowed | None:
         """Return the answer to a request that doesn't depend on its body, which is read and dropped; None if there is no such answer."""
-        if method == b"OPTIONS" and self._state.cors and is_preflight(headers):  # it can't have a key
-            return self._allowed(preflight=True)
-        path = self._url if self._route is not None else path_of(self._url)
-        if (error := refusal(self._state, self._route, path, method, headers, old=self._old)) is not None:
-            more = CHALLENGE if type(error) is Unauthorized else UPGRADE if type(error) is HTTPError else None
-            if type(error) is MethodNotAllowed and self._route is not None:
-                more = {"allow": allowed_methods(self._route)}
-            return self._refused(error, close=self._close, more=more)
-        if method == b"OPTIONS" and (self._url == b"*" if self._route is None else self._route.surface != "ingress"):
-            return self._allowed(preflight=False)
+        state, route = self._state, self._route
+        if method == b"OPTIONS" and state.cors and is_preflight(headers):  # it can't have a key
+            return options_answer(state, self._connection, route, self._head(), preflight=True)
+        path = self._url if route is not None else path_of(self._url)
+        if (error := refusal(state, route, path, method, headers, old=self._old)) is not None:
+            return self._refused(error, close=self._close, more=headers_of(error, route))
+        if method == b"OPTIONS" and (self._url == b"*" if route is None else route.surface != "ingress"):
+            return options_answer(state, self._connection, route, self._head(), preflight=False)
         return None
 
-    def _allowed(self, *, preflight: bool) -> Allowed:
-        methods = allowed_methods(self._route) if self._route is not None else SITE_METHODS
-        lines = self._lines
-        if preflight:
-            lines += self._state.cors.preflight(self._headers, methods.encode())
-        elif self._route is None:  # of the server as a whole
-            methods = "GET, HEAD, POST, OPTIONS"
-        return Allowed(self._connection, methods, request_id=self._request_id(), close=self._close, lines=lines, old=self._old)
-
-    def _read_context(self, headers: dict[bytes, bytes]) -> None:
-        """Read what the answer's further headers depend on: the trace, and where the page comes from that asks."""
-        lines = self._state.vary
-        if (parent := headers.get(b"traceparent")) is not None:
-            state = headers.get(b"tracestate")
-            self._trace = received(parent.decode("latin-1"), None if state is None else state.decode("latin-1"))
-            if self._trace is not None:
-                lines += b"traceparent: %b\r\n" % self._trace.partition(" ")[0].encode()
-        self._lines = lines + self._state.cors.lines(headers)
-
-    def _given_id(self) -> str | None:
-        given = self._headers.get(b"x-request-id")
-        return given.decode() if given is not None and _SANE_ID(given) else None
-
     def _request_id(self) -> str:
-        return self._given_id() or _new_id()
+        return given_id(self._headers) or new_id()
 
-    def _refused(self, error: MotetError, *, close: bool, more: dict[str, str] | None = None) -> Refusal:
+    def _refused(self, error: MotetError, *, close: bool, more: Mapping[str, str] | None = None) -> Refusal:
         bodiless = self.phase != HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
         request_id = self._request_id()
         return Refusal(
@@ -497,7 +394,7 @@ class RequestReader:
         from motet.gateway.sockets import SocketExchange, handshake_fault  # noqa: PLC0415  # where there are WebSockets
 
         self._route = route
-        self._read_context(headers)
+        self._lines, self._trace = context_of(self._state, headers)
         version = self._parser.get_http_version()
         fault = framing_fault(state.limits, headers, size=self._size, fields=self._fields, version=version)
         if (error := fault or handshake_fault(state, route, headers)) is not None:
@@ -523,7 +420,3 @@ class RequestReader:
         lines += [b"%b: %b" % field for field in self._headers.items() if field[0] not in (b"upgrade", b"http2-settings")]
         self._parser = httptools.HttpRequestParser(self)
         return b"\r\n".join([*lines, b"", b""])
-
-
-def _new_id() -> str:
-    return _random_bits(64).to_bytes(8, "big").hex()  # a name, no secret
