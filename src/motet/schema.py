@@ -127,8 +127,8 @@ class EndpointSchema:
         surface: how its requests come over HTTP.
         methods: of HTTP that it answers to.
         given: parameters that get the request or the WebSocket itself, by name; they are none of `names`.
-        repeated: parameters that take all values of a form field or query parameter, not only the last.
-        nested: parameters whose value in a form field is JSON.
+        repeated: parameters, or fields of the only one, that take all values of a form field or query parameter, not only the last.
+        nested: those whose value in a form field is JSON.
         form: whether forms are read.
         files: whether one of them is a file.
         responds: whether the value may be a `Response`.
@@ -266,17 +266,29 @@ def _surface(endpoint: EndpointDefinition, annotations: Mapping[str, Any], given
         surface = "websocket"
     elif given or responds or files or endpoint.form or endpoint.methods is not None:
         surface = "http"
+    fields = dict(annotations)
+    for annotation in annotations.values():
+        fields |= _model_fields(annotation) if len(annotations) == 1 else {}
     return {
         "surface": surface,
         "methods": ("GET",) if surface == "websocket" else endpoint.methods or ("POST",),
         "given": given,
-        "repeated": frozenset(name for name, annotation in annotations.items() if _takes_several(annotation)),
-        "nested": frozenset(name for name, annotation in annotations.items() if _is_nested(annotation)),
+        "repeated": frozenset(name for name, annotation in fields.items() if _takes_several(annotation)),
+        "nested": frozenset(name for name, annotation in fields.items() if _is_nested(annotation)),
         "form": files or endpoint.form,
         "files": files,
         "responds": responds,
         "over_http": endpoint.ingress or bool(given) or responds or files,
     }
+
+
+def _model_fields(annotation: Any) -> dict[str, Any]:
+    """Return the fields of a model by name: a form or query that is for the model alone names them."""
+    if not is_model(annotation) or get_origin(annotation) is not None:
+        return {}
+    if issubclass(annotation, BaseModel):
+        return {name: field.annotation for name, field in annotation.model_fields.items()}
+    return typing.get_type_hints(annotation)
 
 
 _SEVERAL: tuple[object, ...] = (list, tuple, set, frozenset, abc.Sequence, abc.Iterable)

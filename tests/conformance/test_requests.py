@@ -132,6 +132,21 @@ async def test_forms_without_files(web):
     assert answer.status_code == 400
 
 
+async def test_a_model_in_a_form_or_query(web):
+    """The fields of a model that is the only parameter are the fields of the form."""
+    chosen = {"words": ["a", "b"], "tag": {"name": "t", "weight": 1}, "top": 2}
+    fields = {"words": ["a", "b"], "tag": '{"name": "t"}', "top": "2"}
+    assert (await web.get("/choose", params=fields)).json() == chosen
+    assert (await web.post("/choose", data=fields)).json() == chosen
+    assert (await web.post("/choose", json=chosen)).json() == chosen
+    assert (await web.get("/choose?top=x")).status_code == 422
+
+
+async def test_a_file_that_may_be_missing(web):
+    assert (await web.post("/picture", data={"name": "Ada"})).json() == "Ada"
+    assert (await web.post("/picture", data={"name": "Ada"}, files={"picture": ("p.jpg", b"p")})).json() == "Ada: p.jpg"
+
+
 async def test_a_body_in_pieces(web):
     async def pieces():
         for _ in range(200):

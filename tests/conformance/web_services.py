@@ -19,6 +19,12 @@ class Tag(BaseModel):
     weight: int = 1
 
 
+class Choice(BaseModel):
+    words: list[str]
+    tag: Tag | None = None
+    top: int = 1
+
+
 class Doubler(motet.Service):
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -87,6 +93,14 @@ class Web(motet.Service):
     @motet.endpoint(form=True)
     async def register(self, name: str, age: int) -> str:
         return f"{name} is {age}"
+
+    @motet.endpoint(methods=("GET", "POST"), form=True)
+    async def choose(self, choice: Choice) -> Choice:
+        return choice
+
+    @motet.endpoint
+    async def picture(self, name: str, picture: motet.UploadFile | None = None) -> str:
+        return name if picture is None else f"{name}: {picture.filename}"
 
     @motet.endpoint
     async def size(self, request: motet.Request) -> int:

@@ -95,7 +95,7 @@ class WebRunner(Runner):
 
     async def _converse(self, tunnel: Tunnel) -> None:
         socket = WebSocket(tunnel.scope, tunnel.receive, tunnel.send)
-        arguments = self._validated(self._fields(socket.query_params), socket.query_params)
+        arguments = self._validated(socket.query_params)
         for name in self.schema.given:
             arguments[name] = socket
         try:
@@ -111,12 +111,12 @@ class WebRunner(Runner):
         form: FormData | None = None
         try:
             if web.method in BODILESS:
-                arguments = self._validated(self._fields(web.query_params), web.query_params)
+                arguments = self._validated(web.query_params)
             elif not self.schema.names:
                 arguments = {}
             elif self.schema.form and _media(web) in FORMS:
                 form = await web.form(max_files=MAX_PARTS, max_fields=MAX_PARTS, max_part_size=MAX_FIELD)
-                arguments = self._validated(self._fields(form), form)
+                arguments = self._validated(form)
             else:
                 arguments = await self._from_body(web)
             arguments |= dict.fromkeys(self.schema.given, web)
@@ -150,12 +150,13 @@ class WebRunner(Runner):
                     raise InvalidInput("1 problem with the arguments", problems=[problem], where=self.where) from None
         return fields
 
-    def _validated(self, fields: Mapping[str, Any], given: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
+    def _validated(self, given: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
         """Return the arguments; what no parameter has is left to an endpoint that can look at the request itself."""
         schema = self.schema
+        fields = self._fields(given)
         try:
             if schema.only is not None and schema.names[0] not in fields:
-                return {schema.names[0]: schema.only.validator.validate_python({n: given[n] for n in given})}
+                return {schema.names[0]: schema.only.validator.validate_python(dict(fields))}
             if schema.given:
                 fields = {name: value for name, value in fields.items() if name in schema.names}
             validated: dict[str, Any] = schema.arguments.validator.validate_python(dict(fields))
