@@ -27,6 +27,13 @@ def request(name="r", deadline=math.inf):
     )  # the reply is the replica's business
 
 
+class Posted:
+    """An event loop that runs at once what a thread posts to it."""
+
+    def call_soon_threadsafe(self, callback, *args):
+        callback(*args)
+
+
 class Slots:
     """A mailbox with one lane, and what became of its requests."""
 
@@ -34,7 +41,7 @@ class Slots:
         self.refused = []
         self.started = []
         self.mailbox = Mailbox(limit=limit, refuse=lambda r, e: self.refused.append((r.request_id, type(e))), owner="Node")
-        self.lane = SlotLane(self.mailbox, capacity, lambda r: self.started.append(r.request_id))
+        self.lane = SlotLane(self.mailbox, capacity, lambda r: self.started.append(r.request_id), Posted())
         self.mailbox.lanes.append(self.lane)
 
     def put(self, *names, deadline=math.inf):
@@ -73,10 +80,25 @@ def test_limit():
     assert slots.mailbox.waiting == 1
 
 
+def test_thread_goes_on_with_the_next_request():
+    """A thread takes what waits in its slot's turn; what is late is refused, and the slot stays taken."""
+    slots = Slots()
+    _, late, _ = slots.put("a", "b", "c")
+    late.deadline = time.monotonic() - 1
+    assert slots.lane.take().request_id == "c"
+    assert slots.refused == [("b", DeadlineExceeded)]
+    assert slots.lane.take() is None
+    assert slots.mailbox.waiting == 0
+    slots.put("d")
+    assert slots.started == ["a"]
+    slots.lane.release()
+    assert slots.started == ["a", "d"]
+
+
 def test_limit_is_shared_by_lanes():
     """The limit counts what waits in all lanes together."""
     slots = Slots(limit=1)
-    other = SlotLane(slots.mailbox, 1, lambda r: slots.started.append(r.request_id))
+    other = SlotLane(slots.mailbox, 1, lambda r: slots.started.append(r.request_id), Posted())
     slots.mailbox.lanes.append(other)
     slots.put("a", "b")
     for name in ("x", "y"):

@@ -9,7 +9,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from motet.calls import Ref
 from motet.context import Scope, enter_scope
@@ -28,6 +28,12 @@ log = logging.getLogger("motet.replica")
 NO_CALLS_OWN = (KeyboardInterrupt, GeneratorExit)
 
 
+class Done(Protocol):
+    """Called in the loop when a request has ended: its slot is free, unless it was passed on."""
+
+    def __call__(self, *, passed_on: bool = False) -> None: ...  # noqa: D102
+
+
 class Runner:
     """Runs one endpoint of one instance.
 
@@ -38,6 +44,8 @@ class Runner:
         owner: name of the node, for messages.
         replica: identity of the replica, for error hops.
         threads: where sync code runs.
+        pass_on: called in a thread whose request ends: starts the next one that waits for its slot in the same thread, if there is
+            one, in the context that it is given; returns whether there was.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class Runner:
         replica: str,
         threads: WorkerThreads,
         loop: asyncio.AbstractEventLoop,
+        pass_on: Callable[[contextvars.Context], bool],
     ) -> None:
         self.endpoint = endpoint
         self.schema = schema
@@ -59,14 +68,15 @@ class Runner:
         self._function = endpoint.function
         self._threads = threads
         self._loop = loop
+        self._pass_on = pass_on
         if endpoint.kind == "stream":
-            self._begin = self._stream_in_loop if endpoint.is_async else self._stream_in_thread
+            self._begin = self._stream_in_loop if endpoint.is_async else self._run_in_thread
         else:
             self._begin = self._run_in_loop if endpoint.is_async else self._run_in_thread
 
     # -- one request -----------------------------------------------------------------------------------------------
 
-    def start(self, request: Request, done: Callable[[], None]) -> None:
+    def start(self, request: Request, done: Done) -> None:
         """Run a request; `done` is called in the loop once its slot is free."""
         self._begin(request, done)
 
@@ -85,10 +95,10 @@ class Runner:
 
         return abort
 
-    def _run_in_loop(self, request: Request, done: Callable[[], None]) -> None:
+    def _run_in_loop(self, request: Request, done: Done) -> None:
         request.abort = self._start_task(self._unary(request, done), done)
 
-    async def _unary(self, request: Request, done: Callable[[], None]) -> None:
+    async def _unary(self, request: Request, done: Done) -> None:
         scope = self._scope(request)
         enter_scope(scope)
         try:
@@ -114,11 +124,22 @@ class Runner:
             request.abort = None
             done()
 
-    def _run_in_thread(self, request: Request, done: Callable[[], None]) -> None:
-        context = contextvars.copy_context()
-        self._threads.submit(lambda: context.run(self._unary_in_thread, request, done))
+    def _run_in_thread(self, request: Request, done: Done) -> None:
+        self._threads.submit(self._work(request, done, contextvars.copy_context()))
 
-    def _unary_in_thread(self, request: Request, done: Callable[[], None]) -> None:
+    def start_in_thread(self, request: Request, done: Done, context: contextvars.Context) -> None:
+        """Run a request after the one that ends in this thread."""
+        self._threads.submit_more(self._work(request, done, context))
+
+    def _work(self, request: Request, done: Done, context: contextvars.Context) -> Callable[[], None]:
+        if self.endpoint.kind == "stream":
+            wake = threading.Event()
+            request.on_credit = wake.set
+            request.abort = wake.set
+            return lambda: context.copy().run(self._produce, request, wake, done)
+        return lambda: context.copy().run(self._unary_in_thread, request, done, context)
+
+    def _unary_in_thread(self, request: Request, done: Done, context: contextvars.Context) -> None:
         scope = self._scope(request)
         enter_scope(scope)
         finish: Callable[[], None]
@@ -139,7 +160,7 @@ class Runner:
                 try:
                     self.fail(request, failed)
                 finally:
-                    done()
+                    done(passed_on=passed_on)
         else:
 
             def finish() -> None:
@@ -147,9 +168,11 @@ class Runner:
                     if not request.cancelled:
                         request.reply.result(answer.payload, answer.content_type)
                 finally:
-                    done()
+                    done(passed_on=passed_on)
 
         close_scope(scope)
+        # Waking the loop and being woken by it for the next request takes longer than a small one takes to run.
+        passed_on = self._pass_on(context)
         self._loop.call_soon_threadsafe(finish)
 
     # -- streams ---------------------------------------------------------------------------------------------------
@@ -157,10 +180,10 @@ class Runner:
     def _media(self, request: Request) -> str | None:
         return None if request.format is Format.CODEC else formats.chosen(self.schema, request.accept, where=self.where)
 
-    def _stream_in_loop(self, request: Request, done: Callable[[], None]) -> None:
+    def _stream_in_loop(self, request: Request, done: Done) -> None:
         request.abort = self._start_task(self._stream(request, done), done)
 
-    async def _stream(self, request: Request, done: Callable[[], None]) -> None:
+    async def _stream(self, request: Request, done: Done) -> None:
         scope = self._scope(request)
         enter_scope(scope)
         source: Any = None
@@ -202,14 +225,7 @@ class Runner:
         finally:
             request.on_credit = None
 
-    def _stream_in_thread(self, request: Request, done: Callable[[], None]) -> None:
-        context = contextvars.copy_context()
-        wake = threading.Event()
-        request.on_credit = wake.set
-        request.abort = wake.set
-        self._threads.submit(lambda: context.run(self._produce, request, wake, done))
-
-    def _produce(self, request: Request, wake: threading.Event, done: Callable[[], None]) -> None:
+    def _produce(self, request: Request, wake: threading.Event, done: Done) -> None:
         scope = self._scope(request)
         enter_scope(scope)
         post = self._loop.call_soon_threadsafe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -32,11 +33,15 @@ class Lane(Protocol):
 
 
 class SlotLane:
-    """Slots that take one request each, in order of arrival."""
+    """Slots that take one request each, in order of arrival.
 
-    __slots__ = ("_mailbox", "_start", "_waiting", "capacity", "running")
+    Everything happens in the loop, but for `take`, by which a thread goes on with the next request.
+    """
 
-    def __init__(self, mailbox: Mailbox, capacity: int, start: Callable[[Request], None]) -> None:
+    __slots__ = ("_loop", "_mailbox", "_start", "_waiting", "capacity", "running")
+
+    def __init__(self, mailbox: Mailbox, capacity: int, start: Callable[[Request], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._mailbox = mailbox
         self._start = start
         self._waiting: deque[Request] = deque()
@@ -58,11 +63,26 @@ class SlotLane:
     def release(self) -> None:
         """Give a slot back, and to the next request that waits."""
         self.running -= 1
-        while self._waiting and self.running < self.capacity:
-            request = self._waiting.popleft()
+        while self.running < self.capacity:
+            try:
+                request = self._waiting.popleft()
+            except IndexError:  # a thread may have taken the last one
+                return
             if self._mailbox.leave(request):
                 self.running += 1
                 self._start(request)
+
+    def take(self) -> Request | None:
+        """Return the request that follows in a slot, if one waits; called in the thread of the one that ends there."""
+        while True:
+            try:
+                request = self._waiting.popleft()
+            except IndexError:
+                return None
+            if not request.expired():
+                self._loop.call_soon_threadsafe(self._mailbox.taken)
+                return request
+            self._loop.call_soon_threadsafe(self._mailbox.leave, request)
 
     def withdraw(self, request: Request) -> bool:
         """Forget a waiting request; returns whether it was waiting."""
@@ -75,8 +95,9 @@ class SlotLane:
 
     def flush(self) -> list[Request]:
         """Forget all waiting requests and return them."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
+        waiting: list[Request] = []
+        while self._waiting:
+            waiting.append(self._waiting.popleft())
         self._mailbox.waiting -= len(waiting)
         return waiting
 
@@ -126,6 +147,10 @@ class Mailbox:
             self.refuse_late(request)
             return False
         return True
+
+    def taken(self) -> None:
+        """Note that a request has left the queue to be run."""
+        self.waiting -= 1
 
     def refuse_late(self, request: Request) -> None:
         """Refuse a request whose deadline has passed."""

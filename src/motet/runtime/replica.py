@@ -17,8 +17,8 @@ from motet.errors import MotetError, NotFound, UsageError
 from motet.options import Config
 from motet.runtime.batch_execution import BatchRunner
 from motet.runtime.batching import BatchLane
-from motet.runtime.exchange import Request
-from motet.runtime.execution import Runner, close_scope
+from motet.runtime.exchange import TUNNEL, Request
+from motet.runtime.execution import Done, Runner, close_scope
 from motet.runtime.lifecycle import REPLICA, Lifecycle
 from motet.runtime.lifespan import Lifespan
 from motet.runtime.mailbox import Lane, Mailbox, SlotLane
@@ -124,10 +124,20 @@ class Replica:
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         config = self.spec.config
-        sync_lane = SlotLane(self._mailbox, config.concurrency or 1, self._start)
-        async_lane = SlotLane(self._mailbox, config.concurrency or ASYNC_CONCURRENCY, self._start)
-        lasting_lane = SlotLane(self._mailbox, config.concurrency or LASTING_CONCURRENCY, self._start)
+        sync_lane = SlotLane(self._mailbox, config.concurrency or 1, self._start, loop)
+        async_lane = SlotLane(self._mailbox, config.concurrency or ASYNC_CONCURRENCY, self._start, loop)
+        lasting_lane = SlotLane(self._mailbox, config.concurrency or LASTING_CONCURRENCY, self._start, loop)
         self._mailbox.lanes += [sync_lane, async_lane, lasting_lane]
+
+        def pass_on(context: contextvars.Context) -> bool:
+            if (request := sync_lane.take()) is None:
+                return False
+            if request.format is TUNNEL:
+                loop.call_soon_threadsafe(self._start, request)
+            else:
+                self._runners[request.endpoint].start_in_thread(request, self._done(request), context)
+            return True
+
         for name, endpoint in self.spec.definition.endpoints.items():
             schema = schema_of(endpoint, self.spec.definition.cls)
             runner = _runner_class(endpoint, schema)(
@@ -138,6 +148,7 @@ class Replica:
                 owner=self.spec.node,
                 replica=self.spec.identity,
                 threads=self._threads,
+                pass_on=pass_on,
             )
             self._runners[name] = runner
             if isinstance(runner, BatchRunner):
@@ -199,14 +210,17 @@ class Replica:
             request.abort()
 
     def _start(self, request: Request) -> None:
-        runner = self._runners[request.endpoint]
+        self._runners[request.endpoint].start(request, self._done(request))
+
+    def _done(self, request: Request) -> Done:
         release = self._release[request.endpoint]
 
-        def done() -> None:
+        def done(*, passed_on: bool = False) -> None:
             self._forget(request)
-            release()
+            if not passed_on:
+                release()
 
-        runner.start(request, done)
+        return done
 
     def _forget(self, request: Request) -> None:
         self._requests.discard(request)

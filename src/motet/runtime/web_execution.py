@@ -25,7 +25,7 @@ from motet.errors import HTTPError, InvalidInput, MalformedRequest, MotetError, 
 from motet.media import BYTES, EVENTS
 from motet.runtime import formats
 from motet.runtime.exchange import TUNNEL, Request
-from motet.runtime.execution import NO_CALLS_OWN, Runner, as_cancelled, close_scope
+from motet.runtime.execution import NO_CALLS_OWN, Done, Runner, as_cancelled, close_scope
 from motet.runtime.tunnel import Tunnel
 from motet.schema import invalid_input
 
@@ -48,7 +48,7 @@ class WebRunner(Runner):
         self._app = app
         self._state = state
 
-    def start(self, request: Request, done: Callable[[], None]) -> None:
+    def start(self, request: Request, done: Done) -> None:
         """Run a request; `done` is called in the loop once its slot is free."""
         if request.format is not TUNNEL:
             super().start(request, done)
