@@ -216,14 +216,21 @@ def test_wrong_budget(monkeypatch, text):
     assert "2GiB" in caught.value.instead
 
 
-def test_budget(monkeypatch):
-    """The environment variable sets the budget; without it there is one of a quarter of the memory."""
+def test_budget(monkeypatch, tmp_path):
+    """The environment variable sets the budget; without it that is a quarter of the machine's memory, or of the container's."""
     monkeypatch.setenv(memory.BUDGET, "2 MiB")
     assert memory.budget() == 2 * MB
     monkeypatch.setenv(memory.BUDGET, "0")
     assert memory.budget() == 0
     monkeypatch.delenv(memory.BUDGET)
-    assert memory.budget() > 2 * MB
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "CGROUP_LIMIT", limit)
+    unlimited = memory.budget()
+    assert unlimited > 2 * MB
+    limit.write_text("max\n")
+    assert memory.budget() == unlimited
+    limit.write_text(f"{8 * MB}\n")
+    assert memory.budget() == 2 * MB
 
 
 class Ends:

@@ -6,12 +6,14 @@ it costs. Beyond a budget, buffers are copied through sockets instead; nothing i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from motet.errors import UsageError
@@ -28,6 +30,7 @@ PROBES = 8  # free blocks that are tried before a new one is taken: other proces
 RESERVE = 2**26  # bytes of free blocks that are kept however long they are idle
 IDLE = 5.0  # s after which free blocks beyond the reserve are given back to the system
 SEARCH = 0.01  # s between searches for room when the budget is spent
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that this process is in, if it is in one
 BUDGET = "MOTET_SHARED_MEMORY"  # the environment variable with the budget of each process
 
 
@@ -174,7 +177,7 @@ def class_of(size: int) -> int:
 
 
 def budget() -> int:
-    """Return the bytes of shared memory that this process may occupy: as `MOTET_SHARED_MEMORY` says, else a quarter of the machine's.
+    """Return the bytes of shared memory that this process may occupy: as `MOTET_SHARED_MEMORY` says, else a quarter of what there is.
 
     Raises:
         UsageError: the variable is no amount of memory.
@@ -184,7 +187,10 @@ def budget() -> int:
             return parse_bytes(text)
         except ValueError as error:
             raise UsageError(f"the environment variable {BUDGET} can't be read: {error}", instead="such as 2GiB, or 0 for none") from None
-    return os.sysconf("SC_PHYS_PAGES") * PAGE // 4
+    memory = os.sysconf("SC_PHYS_PAGES") * PAGE
+    with contextlib.suppress(OSError, ValueError):  # no control group, or no limit ("max")
+        memory = min(memory, int(CGROUP_LIMIT.read_text(encoding="ascii")))
+    return memory // 4
 
 
 _pool: Pool | None = None

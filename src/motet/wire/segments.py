@@ -69,8 +69,8 @@ class Segment:
         owner: the pool that it belongs to, if that is this process's.
     """
 
-    __slots__ = ("__weakref__", "_address", "_counts", "_descriptors", "_held", "_kind", "block_size", "blocks", "givers", "key", "owner",
-                 "takers")  # fmt: skip
+    __slots__ = ("__weakref__", "_address", "_counts", "_descriptors", "_held", "_kind", "_uses",
+                 "block_size", "blocks", "givers", "key", "owner", "takers")  # fmt: skip
 
     def __init__(self, key: int, block_size: int, blocks: int, descriptor: int, *, owner: Owner | None = None) -> None:
         self.key = key
@@ -83,6 +83,7 @@ class Segment:
         self._counts = [0] * blocks
         self._held = 0
         self._address = 0
+        self._uses: Any = None  # once it is mapped
         self._kind: Any = None  # the type of a block's memory
 
     @property
@@ -111,6 +112,7 @@ class Segment:
                     raise OSError(error, os.strerror(error))
                 if self.block_size >= HUGE:
                     _libc.madvise(address, self.size, _MADV_HUGEPAGE)  # a first touch costs a fault a page
+                self._uses = (ctypes.c_uint64 * (PAGE // _USE.size)).from_address(address + self.size)
                 self._address = address
             return self._address
 
@@ -152,16 +154,15 @@ class Segment:
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, block)
         except OSError:
             return False
-        _USE.pack_into(self._uses(), _USE.size * block, self.use_of(block) + 1)
+        self._uses[block] += 1
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, block)
         return True
 
     def use_of(self, block: int) -> int:
         """Return the number of a block's present use. Doesn't map the segment: who only forwards never needs to."""
+        if self._address:
+            return int(self._uses[block])
         return int(_USE.unpack(os.pread(self.descriptor, _USE.size, self.size + _USE.size * block))[0])
-
-    def _uses(self) -> Any:
-        return (ctypes.c_ubyte * PAGE).from_address(self.address() + self.size)
 
     def _lock(self, block: int) -> None:
         fcntl.lockf(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, block)

@@ -149,7 +149,6 @@ class SocketLink(asyncio.Protocol):
         """Take answers. Nothing may escape from here: uvloop would drop the connection and all other calls with it."""
         try:
             self._reader.feed(data)
-            self._sharing.confirm()
         except MotetError:
             log.exception("the link to %s carried something that is no frame; it is closed", self.replica)
             self.close()

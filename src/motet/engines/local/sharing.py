@@ -142,11 +142,14 @@ class Sharing:
 
     def received(self, parts: Iterable[int | Place]) -> None:
         """Note that a frame has arrived; if it refers to shared memory, the other end keeps that for us."""
-        self._unanswered += any(isinstance(part, Place) for part in parts)
+        if any(isinstance(part, Place) for part in parts):
+            if not self._unanswered:
+                self._loop.call_soon(self.confirm)  # after what this frame sets off
+            self._unanswered += 1
 
     def confirm(self) -> None:
         """Tell the other end of the payloads that have arrived."""
-        if self._unanswered:
+        if self._unanswered and not self._closed:
             count, self._unanswered = self._unanswered, 0
             self._write(pack(FrameKind.RECEIVED, 0, encode_meta(count)))
 
