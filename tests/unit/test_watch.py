@@ -77,7 +77,7 @@ class Watched:
             ReplicaSpec(definition=definition, arguments=arguments, config=Config(), node="Node", identity="Node#1", context=context)
         )
         await self.replica.start()
-        self.watch = LoopWatch(owner="Node#1", limit=self.limit, clock=lambda: self.now)
+        self.watch = LoopWatch(owner="Node#1", busy=lambda: True, limit=self.limit, clock=lambda: self.now)
         self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
         self.started.set()
         await self.stop.wait()

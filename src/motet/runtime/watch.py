@@ -20,6 +20,7 @@ from motet.runtime.execution import Runner
 log = logging.getLogger("motet.replica")
 
 BEAT = 0.1  # s between two signs of life of the loop
+IDLE_BEAT = 1.0  # s while nothing runs: looking ten times a second costs a thousandth of a core
 LIMIT = 0.2  # s without one from which on the loop counts as held up
 LONG = 5.0  # s after which it is told of while it goes on
 QUIET = 60.0  # s between two warnings about one endpoint
@@ -44,18 +45,19 @@ class LoopWatch:
 
     Args:
         owner: the replica's identity, for messages.
+        busy: tells whether calls run that a delay could hold up.
         limit: seconds from which on a delay of the loop is told of.
         clock: tells when it is time to repeat a warning.
     """
 
-    def __init__(self, *, owner: str, limit: float = LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, owner: str, busy: Callable[[], bool], limit: float = LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._owner = owner
         self._limit = limit
         self._clock = clock
-        self._last_beat = time.monotonic()
-        self._timer = self._loop.call_later(BEAT, self._beat)
+        self._busy = busy
+        self._beat()
         self._stopped = threading.Event()
         self.noticed = 0  # times that the loop was held up
         self._told: dict[str, float] = {}
@@ -69,38 +71,40 @@ class LoopWatch:
         self._stopped.set()
 
     def _beat(self) -> None:
-        self._last_beat = time.monotonic()
-        self._timer = self._loop.call_later(BEAT, self._beat)
+        self._interval = BEAT if self._busy() else IDLE_BEAT
+        self._due = time.monotonic() + self._interval
+        self._timer = self._loop.call_later(self._interval, self._beat)
 
     def _watch(self) -> None:
         while True:
             slept, worked = time.monotonic(), time.process_time()
-            if self._stopped.wait(BEAT):
+            pause = self._interval
+            if self._stopped.wait(pause):
                 return
-            if time.monotonic() - self._last_beat < BEAT + self._limit:
+            if time.monotonic() - self._due < self._limit:
                 continue
             # Whoever holds the GIL keeps this thread from looking, too. Python takes it from him as soon as it can, so that he is
             # still there to be seen. A process that got no processor is late as well, but has nothing to show for it.
-            late = time.monotonic() - slept - BEAT
+            late = time.monotonic() - slept - pause
             held = late > self._limit and time.process_time() - worked > late / 2
             if (culprit := self._culprit(held=held)) is not None:
                 self._follow(culprit)
 
     def _follow(self, culprit: Culprit) -> None:
         """Wait until the loop runs again, and tell how long it didn't; of a long time also while it lasts."""
-        begun = self._last_beat + BEAT
+        begun = self._due
         quiet = self._clock() - self._told.get(culprit.endpoint, -math.inf) < QUIET
         self._times[culprit.endpoint] += 1
         self.noticed += 1
         told = quiet
-        while self._last_beat < begun:
+        while self._due == begun:
             if not told and time.monotonic() - begun > LONG:
                 told = True
                 self._tell(culprit, time.monotonic() - begun, " so far")
             if self._stopped.wait(BEAT / 10):
                 return
         if not quiet:
-            self._tell(culprit, self._last_beat - begun)
+            self._tell(culprit, self._due - self._interval - begun)
 
     def _tell(self, culprit: Culprit, seconds: float, so_far: str = "") -> None:
         self._told[culprit.endpoint] = self._clock()

@@ -102,7 +102,7 @@ async def _main(message: Spawn) -> int:
     router = Router(loop, owner=message.identity)
     directory = Directory(router)
     host = _Host(message, connection, directory, Caller(router, loop))
-    watch = LoopWatch(owner=message.identity)
+    watch = LoopWatch(owner=message.identity, busy=lambda: host.busy > 0)
     listening = asyncio.create_task(host.listen_to_supervisor())
     try:
         await host.start()
@@ -129,6 +129,11 @@ class _Host:
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = {spec.address for spec in message.handles.values()}  # connections to all others would be of no use
+
+    @property
+    def busy(self) -> int:
+        """Requests that run or wait."""
+        return self._replica.busy if self._replica is not None else 0
 
     async def start(self) -> None:
         """Construct the service and listen for callers."""
@@ -182,7 +187,7 @@ class _Host:
                 if message.address in self._called:
                     self._directory.apply(message)
             elif isinstance(message, Count):
-                self._connection.send(Busy(self._replica.busy if self._replica is not None else 0))
+                self._connection.send(Busy(self.busy))
             elif isinstance(message, Drain):
                 self._keep(self._drain(message.timeout))
             elif isinstance(message, Stop):
