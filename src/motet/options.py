@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from motet.errors import DefinitionError, Fault
 
@@ -63,7 +63,9 @@ def option_faults(owner: type[BaseModel], error: ValidationError, *, place: str)
         if problem["type"] == "extra_forbidden":
             message, instead = unknown_option(path, owner.__name__, owner.model_fields)
         elif path:
-            instead = f"such as {path}={owner.model_fields[path].get_default(call_default_factory=True)!r}"
+            field = owner.model_fields[path]
+            good = field.examples[0] if field.examples else field.get_default(call_default_factory=True)
+            instead = f"such as {path}={good!r}"
         faults[path] = Fault(place=place, subject=owner.__name__, message=message, found=repr(problem["input"]), instead=instead)
     return list(faults.values())
 
@@ -246,6 +248,18 @@ class Config(Options):
         return max(1, self.replicas.min) if isinstance(self.replicas, Autoscale) else self.replicas
 
 
+def checked_origin(text: str) -> str:
+    """Return the origin of pages, such as `https://app.example`, as browsers write it; or `*`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if text != ANY_ORIGIN and not _ORIGIN(text.lower()):
+        message = f"{text!r} is no origin; write https://app.example, without a path, or *"
+        raise ValueError(message)
+    return text.lower()
+
+
 class HttpOptions(Options):
     """How an app is served over HTTP.
 
@@ -255,17 +269,9 @@ class HttpOptions(Options):
         gateways: processes that share the port.
     """
 
-    cors: tuple[str, ...] = ()
+    cors: tuple[Annotated[str, AfterValidator(checked_origin)], ...] = Field(default=(), examples=[("https://app.example",)])
     gzip: bool = False
     gateways: AtLeastOne = 1
-
-    @model_validator(mode="after")
-    def _origins(self) -> Self:
-        for origin in self.cors:
-            if origin != ANY_ORIGIN and not _ORIGIN(origin.lower()):
-                message = f"{origin!r} is no origin; write https://app.example, without a path, or *"
-                raise ValueError(message)
-        return self
 
 
 class CallOptions(Options):

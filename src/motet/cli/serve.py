@@ -9,7 +9,15 @@ from motet.cli.program import with_traceback_option
 from motet.cli.serve_inline import serve_inline
 from motet.cli.serve_local import serve_local
 from motet.cli.serving import Screen, ServeOptions
-from motet.options import HttpOptions
+from motet.options import HttpOptions, checked_origin
+
+
+def _origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no origin as click refuses values: by the name of the option."""
+    try:
+        return tuple(checked_origin(each) for each in given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -35,7 +43,7 @@ from motet.options import HttpOptions
     show_envvar=True,
     help="Key that clients must send; may be repeated.",
 )
-@click.option("--cors", multiple=True, metavar="ORIGIN", help="Origin whose pages may call, or '*'; may be repeated.")
+@click.option("--cors", multiple=True, metavar="ORIGIN", callback=_origins, help="Origin whose pages may call, or '*'; may be repeated.")
 @click.option("--gzip", is_flag=True, help="Compress answers over 1 KB for clients that accept it.")
 @click.option("--gateways", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
 @with_traceback_option
