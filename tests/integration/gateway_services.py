@@ -48,6 +48,11 @@ class Desk(motet.Service):
         return motet.Response(b"")
 
     @motet.endpoint
+    async def talk(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    @motet.endpoint
     async def size(self, data: bytes) -> int:
         return len(data)
 

@@ -303,6 +303,39 @@ TRAILERS = {
     },
 }
 
+OFFER = ("Upgrade: websocket", "Connection: Upgrade")
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+VERSION = "Sec-WebSocket-Version: 13"
+
+
+def offered(*lines, start="GET /talk HTTP/1.1", host="Host: a"):
+    """Return the head of a request for a WebSocket."""
+    return head(*OFFER, *lines, start=start, host=host)
+
+
+SOCKETS = {
+    "socket without an offer": skipped(head(start="GET /talk HTTP/1.1"), 426),
+    "socket for POST": skipped(offered(KEY, VERSION, "Content-Length: 2", start="POST /talk HTTP/1.1") + b"ok", 405),
+    "socket at an endpoint": skipped(offered(KEY, VERSION, start="GET /echo HTTP/1.1"), 405),
+    "offer beside a body": served(offered(KEY, VERSION, RAW, "Content-Length: 2", start="POST /echo HTTP/1.1") + b"ok"),
+    "socket with a body": skipped(offered(KEY, VERSION, "Content-Length: " + str(len(INNER))) + INNER, 426),
+    "socket with chunks": skipped(offered(KEY, VERSION, "Transfer-Encoding: chunked") + LAST, 426),
+    "socket with a length and chunks": refused(offered(KEY, VERSION, "Content-Length: 5", "Transfer-Encoding: chunked") + LAST),
+    "socket without a key": refused(offered(VERSION)),
+    "socket with two keys": refused(offered(KEY, KEY, VERSION)),
+    "socket with a short key": refused(offered("Sec-WebSocket-Key: abc", VERSION)),
+    "socket with a key that is no base64": refused(offered("Sec-WebSocket-Key: !!!!IHNhbXBsZSBub25jZQ==", VERSION)),
+    "socket without a version": refused(offered(KEY)),
+    "socket of version 8": refused(offered(KEY, "Sec-WebSocket-Version: 8")),
+    "socket of two versions": refused(offered(KEY, VERSION, VERSION)),
+    "socket over HTTP/1.0": refused(offered(KEY, VERSION, start="GET /talk HTTP/1.0"), 426),
+    "socket without a host": refused(offered(KEY, VERSION, host="")),
+    "socket of a wrong host": refused(offered(KEY, VERSION, host="Host: a/b")),
+    "socket with a fragment": refused(offered(KEY, VERSION, start="GET /talk#a HTTP/1.1")),
+    "socket without a connection": skipped(head("Upgrade: websocket", KEY, VERSION, start="GET /talk HTTP/1.1"), 426),
+    "socket and something else": skipped(head("Upgrade: h2c, websocket", OFFER[1], KEY, VERSION, start="GET /talk HTTP/1.1"), 426),
+}
+
 LONG = 1_000_000  # more than fits into one read: the gateway looks at the size of what is unfinished between reads
 
 LIMITS = {
@@ -322,4 +355,4 @@ LIMITS = {
     "large length that is invited": refused(head(RAW, "Content-Length: 67108865", "Expect: 100-continue"), 413),
 }
 
-SMALL = {**LINES, **FIELDS, **LENGTHS, **CODINGS, **CHUNKS, **TRAILERS}
+SMALL = {**LINES, **FIELDS, **LENGTHS, **CODINGS, **CHUNKS, **TRAILERS, **SOCKETS}

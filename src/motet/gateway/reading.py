@@ -389,15 +389,15 @@ class RequestReader:
         """
         headers, state = self._headers, self._state
         route = socket_route(state, self._parser.get_method(), self._url, headers)
-        if route is None:
+        version = self._parser.get_http_version()
+        if route is None or version == "1.0":  # which knows no other protocols
             return False
         from motet.gateway.sockets import SocketExchange, handshake_fault  # noqa: PLC0415  # where there are WebSockets
 
         self._route = route
         self._lines, self._trace = context_of(self._state, headers)
-        version = self._parser.get_http_version()
         fault = framing_fault(state.limits, headers, size=self._size, fields=self._fields, version=version)
-        if (error := fault or handshake_fault(state, route, headers)) is not None:
+        if (error := fault or url_fault(self._url) or handshake_fault(state, route, headers)) is not None:
             self.refuse(error)
             return True
         self.phase = DEAF
