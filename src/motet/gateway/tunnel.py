@@ -188,6 +188,16 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         if self.owed >= TUNNEL_WINDOW // 2 and self.connection.writable:
             self.resume()
 
+    def on_result(self, payload: Payload, content_type: str | None) -> None:  # noqa: ARG002  # it is among the headers
+        """Write a whole answer."""
+        if self.done:
+            return
+        start = decode_start(payload.head)
+        self._begin(start)
+        if not self.done:
+            self._piece(start.body)
+        self.on_end()
+
     def resume(self) -> None:
         """Let the replica send as much as the client has taken."""
         if self.owed and not self.done:

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
+import msgspec
+
 from motet.errors import MotetError
 from motet.runtime.exchange import Request
 from motet.wire.payload import Payload
@@ -111,11 +113,16 @@ class Tunnel:
         await self._pieces(message)
 
     async def _pieces(self, message: Message) -> None:
-        """Send a piece of an answer's body; the first brings the head along, so that both leave in one write."""
+        """Send a piece of an answer's body; one that is small and whole leaves with its head, in one frame."""
+        assert self._start is not None  # both callers have seen it
+        body = memoryview(message.get("body", b""))
+        whole = not message.get("more_body", False) and len(body) <= PIECE
         if not self.begun:
             self.begun = True
-            self._request.reply.item(Payload(encode_tunnel(self._start)))
-        body = memoryview(message.get("body", b""))
+            if whole and self.scope["type"] == "http":
+                self._answer(msgspec.structs.replace(self._start, body=bytes(body)))
+                return
+            self._reply_start(self._start)
         for start in range(0, len(body), PIECE):
             await self._item(body[start : start + PIECE])
         if not message.get("more_body", False):
@@ -212,6 +219,11 @@ class Tunnel:
         self.complete = True
         if not self._request.cancelled:
             self._request.reply.end()
+
+    def _answer(self, whole: TunnelStart) -> None:
+        self.complete = True
+        if not self._request.cancelled:
+            self._request.reply.result(Payload(encode_tunnel(whole)), None)
 
     def _reply_start(self, start: TunnelStart) -> None:
         if not self._request.cancelled:

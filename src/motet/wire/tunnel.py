@@ -1,7 +1,8 @@
 """What goes through a tunnel between a gateway and a replica: the head of a request, then pieces in both directions.
 
 A tunnel is an exchange whose body is an encoded `TunnelHead`. Items from the gateway are pieces of the request's body or the
-messages of a WebSocket; the first item from the replica is an encoded `TunnelStart`, those after it are pieces or messages.
+messages of a WebSocket; the first item from the replica is an encoded `TunnelStart`, those after it are pieces or messages. A
+small answer that is whole is a `TunnelStart` alone, as the result.
 A message is one byte for its kind and its content.
 """
 
@@ -49,11 +50,19 @@ class TunnelHead(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TunnelStart(msgspec.Struct, array_like=True, frozen=True):
-    """The status and headers of an answer; status 101 accepts a WebSocket, with `subprotocol` if one was chosen."""
+    """The beginning of an answer.
+
+    Attributes:
+        status: of HTTP; 101 accepts a WebSocket.
+        headers: names in lower case.
+        subprotocol: the one that was chosen.
+        body: all of it, of a small answer that is sent at once.
+    """
 
     status: int
     headers: Pairs = ()
     subprotocol: str | None = None
+    body: bytes = b""
 
 
 encode_tunnel = msgspec.msgpack.Encoder().encode
