@@ -196,7 +196,7 @@ async def test_other_codings(client, coding):
 
 
 async def test_client_leaves_while_its_body_is_read(serve):
-    """Nobody is called for it."""
+    """The others are served as before."""
     served = await serve(Desk.bind())
     client = await served.connect()
     await client.send(post("/add", gzip.compress(b'{"a": 1, "b":' + b" " * 30_000_000 + b"1}"), GZIP))
