@@ -18,7 +18,7 @@ import motet
 from motet.clients.python import write_python
 from motet.clients.typescript import write_typescript
 from motet.graph import compile_graph
-from motet.openapi import openapi
+from motet.openapi import merged, openapi
 
 
 class Part(BaseModel):
@@ -234,6 +234,16 @@ def test_queries(url, trouble):
         assert list(client.numbers(3)) == [0, 1, 2]
     for write in (write_python, write_typescript):
         assert write(document(Trouble), source="app.py:app")[1] == ("POST /size",)
+
+
+def test_one_app_of_several():
+    """A client of one app has its name and its endpoints; one of all tells endpoints of one name apart by their paths."""
+    apps = [document(Trouble, name=name, route=f"/{name}") for name in ("left", "right")]
+    one, _ = write_python(merged(apps, with_keys=False), route="/left", source="http://server/left")
+    assert "class Left(Client):" in one
+    assert one.count("def refuse(") == 2
+    both, _ = write_python(merged(apps, with_keys=False), source="http://server")
+    assert both.count("def left_refuse(") == both.count("def right_refuse(") == 2
 
 
 def test_async(url, zoo):

@@ -101,6 +101,10 @@ def read_api(document: Json, *, route: str = "/", taken: Collection[str] = ()) -
     if not under:
         raise UsageError("there is no endpoint below this path", found=route, instead=", ".join(sorted(items)) or "an app")
     title = str(document["info"]["title"])
+    tags = {tag for item in under.values() for operation in item.values() for tag in operation.get("tags", ())}
+    if len(under) < len(items) and len(tags) == 1:  # one app of several, whose operations have its name
+        (tag,) = tags
+        title = tag[:1].upper() + tag[1:]
     schemas: dict[str, Json] = dict(cast("Json", document.get("components", {})).get("schemas", {}))
     schemas.pop("MotetError", None)
     names = _names(schemas, {*taken, title, f"Async{title}"})
