@@ -299,3 +299,12 @@ async def test_paths_of_the_server_stay_its_own(serve):
     assert (await client.get("/other/openapi.json")).json()["info"]["title"] == "FastAPI"
     assert (await client.get("/others")).json() == {"detail": "Not Found"}
     assert (await client.get("/who", headers={"x-request-id": "mine"})).json() == "mine"
+
+
+async def test_connecting(serve, gate):
+    """`motet.connect` has no requests of its own to give, and says so."""
+    served = await serve(Hall.bind(gate()))
+    async with motet.connect(served.url, Hall) as hall:
+        for name in ("talk", "size", "stream"):
+            with pytest.raises(motet.UsageError, match=f"Hall.{name} can't be called through motet.connect"):
+                getattr(hall, name)()
