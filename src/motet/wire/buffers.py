@@ -91,5 +91,5 @@ def _shared_part(array: Any, *, made: bool) -> SharedBuffer | None:
     lease = getattr(owner, "lease", None) if issubclass(type(owner), ctypes.Array) else None
     if not isinstance(lease, Lease) or not (lease.sealed or made) or 2 * array.nbytes < lease.segment.block_size:
         return None  # a small part would keep all of the block
-    start = array.__array_interface__["data"][0] - ctypes.addressof(owner)
+    start = 0 if made else array.ctypes.data - ctypes.addressof(owner)
     return SharedBuffer(lease, start, array.nbytes)
