@@ -12,6 +12,7 @@ from motet.definitions import ServiceDefinition
 from motet.errors import DefinitionError, Fault, UsageError
 from motet.identity import node_digest
 from motet.options import CallOptions, Config, user_place
+from motet.schema import schema_of
 from motet.service import Service, definition_of
 
 S = TypeVar("S", bound=Service)
@@ -186,10 +187,25 @@ def compile_graph(app: object, *, name: str = "default", route: str = "/") -> Gr
         raise UsageError("an app is a bound node", where=user_place(), found=found, instead="app = MyService.bind(...)")
     compiler = _Compiler(app)
     root = compiler.visit(app)
-    faults = compiler.faults + route_faults(route, app)
+    faults = compiler.faults + route_faults(route, app) + _uncallable(compiler.nodes, root)
     if faults:
         raise DefinitionError(faults)
     return Graph(name=name, route=route, root=root, nodes=compiler.nodes)
+
+
+def _uncallable(nodes: Mapping[str, GraphNode], root: str) -> list[Fault]:
+    """Return a fault for each node that nobody can reach: no root, so without HTTP, and with endpoints that need HTTP only."""
+    return [
+        Fault(
+            place=node.place,
+            subject=node.definition.name,
+            message="all endpoints of this dependency need an HTTP request, so no service can call it",
+            found=", ".join(node.definition.endpoints),
+            instead="an endpoint that takes and gives values, or this service as the root of an app of its own",
+        )
+        for name, node in nodes.items()
+        if name != root and all(schema_of(endpoint, node.definition.cls).over_http for endpoint in node.definition.endpoints.values())
+    ]
 
 
 def route_faults(route: str, app: Node) -> list[Fault]:

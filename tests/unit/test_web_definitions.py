@@ -158,3 +158,25 @@ def test_importing_is_cheap():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     with pytest.raises(AttributeError, match="Nothing"):
         _ = motet.Nothing
+
+
+class Page(motet.Service):
+    @motet.endpoint
+    async def page(self, request: motet.Request) -> int:
+        return 1
+
+
+class Caller(motet.Service):
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    @motet.endpoint
+    async def call(self) -> int:
+        return 1
+
+
+def test_a_dependency_that_nobody_can_call():
+    """It is told before anything starts; as a root the same service is fine."""
+    compile_graph(Page.bind())
+    with pytest.raises(motet.DefinitionError, match="no service can call it"):
+        compile_graph(Caller.bind(Page.bind()))
