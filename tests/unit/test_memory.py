@@ -17,6 +17,7 @@ from hypothesis import given
 
 from motet.engines.local.sharing import Sharing, open_side, take_side
 from motet.errors import MotetError, Unavailable, UsageError
+from motet.testing import PATIENCE
 from motet.wire import buffers, memory, segments
 from motet.wire.frames import parts_of
 from motet.wire.memory import Pool, class_of
@@ -392,3 +393,31 @@ def test_fork(monkeypatch):
         os.waitpid(child, 0)
     with segments.mutex:
         assert segment.reclaim(block)
+
+
+def test_idle_memory_is_given_back_by_itself(monkeypatch):
+    """A process whose links have shared memory gives it back when it is idle, without any call."""
+    pool = Pool(2**30)
+    monkeypatch.setattr(memory, "_pool", pool)
+    monkeypatch.setattr(memory, "IDLE", 0.001)
+    monkeypatch.setattr(memory, "RESERVE", 0)
+
+    async def go():
+        with Ends() as ends:
+            ends.out.prepare(Payload(b"", (written(pool, "soon"),)))
+            async with asyncio.timeout(PATIENCE):
+                while pool.usage.bytes:  # noqa: ASYNC110  # a timer has no event
+                    await asyncio.sleep(0)
+
+    asyncio.run(go())
+    assert pool.usage.free == 0
+
+
+def test_callers_that_send_no_side_socket():
+    """A connection that brings no descriptor, or ends at once, is no caller's."""
+    here, there = socket.socketpair()
+    here.send(b"m")
+    assert take_side(there) is None
+    here.close()
+    assert take_side(there) is None
+    there.close()
