@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from motet.arrays import from_raw
 from motet.errors import BodyTooLarge, MalformedRequest
 from motet.gateway.coding import compress, decompress
-from motet.runtime.binary import read_npy, unpack
+from motet.runtime.binary import read_npy, unpack, write_npy
 from motet.schema import shown, with_rules
 
 LIMIT = 1000
@@ -102,3 +102,10 @@ def test_large_values_are_shown_by_their_beginning():
         assert len(shown([value])) == len(shown(value)) == 120
     for value in ([1, "a", b"b"], {"b": 1, "a": (2, {3})}, {}, [], None, 1.5):
         assert shown(value) == repr(value)
+
+
+def test_an_answer_keeps_the_array_as_it_was_returned():
+    reused = np.zeros(4)
+    body = write_npy(reused, where="Sums.add")
+    reused[:] = 7
+    assert np.array_equal(np.load(io.BytesIO(body.whole())), np.zeros(4))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import msgspec
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
@@ -96,4 +96,5 @@ def write_npy(value: object, *, where: str) -> Payload:
         raise InvalidOutput("the result can't be written as .npy", where=where, found=type(value).__name__)
     file = io.BytesIO()
     npy.write_array_header_1_0(file, {"descr": raw["dtype"], "fortran_order": False, "shape": tuple(raw["shape"])})
-    return Payload(file.getvalue(), (cast("Buffer", raw["data"]),))
+    # A copy, since the answer leaves later, and the service may fill the same array again meanwhile.
+    return Payload(file.getvalue(), (bytes(raw["data"]),))
