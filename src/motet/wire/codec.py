@@ -8,27 +8,22 @@ cloudpickle where the class can't be imported; only processes of one server, ove
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import decimal
 import enum
-import fractions
-import pathlib
 import pickle
 import sys
-import uuid
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 from msgspec import msgpack
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from motet import byvalue
 from motet.errors import InvalidOutput
 from motet.wire.buffers import of_array, of_bytes
+from motet.wire.kinds import STDLIB_READERS, STDLIB_TYPES, dtype_text, field_names, read_dtype, without_undefined
 from motet.wire.memory import Pool, pool
 from motet.wire.names import class_name, is_importable, load_class
 from motet.wire.payload import Buffer, Part, Payload
@@ -47,22 +42,6 @@ _MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
 _pack = msgpack.Encoder().encode
 _dumps = partial(pickle.dumps, protocol=5)
 _unpack = msgpack.Decoder().decode
-
-# Classes of the standard library that are their text, with the function that reads it back.
-_STDLIB_TYPES: dict[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
-    dt.datetime: (dt.datetime.isoformat, dt.datetime.fromisoformat),
-    dt.date: (dt.date.isoformat, dt.date.fromisoformat),
-    dt.time: (dt.time.isoformat, dt.time.fromisoformat),
-    dt.timedelta: (lambda d: f"{d.days} {d.seconds} {d.microseconds}",
-                   lambda s: dt.timedelta(**dict(zip(("days", "seconds", "microseconds"), map(int, s.split()), strict=True)))),
-    uuid.UUID: (str, uuid.UUID),
-    decimal.Decimal: (str, decimal.Decimal),
-    fractions.Fraction: (str, fractions.Fraction),
-    complex: (repr, complex),
-    pathlib.PosixPath: (str, pathlib.PosixPath),
-    pathlib.PurePosixPath: (str, pathlib.PurePosixPath),
-}  # fmt: skip
-_STDLIB_READERS = {cls.__name__: read for cls, (_, read) in _STDLIB_TYPES.items()}
 
 
 Embed = Callable[[object], Payload | None]
@@ -111,7 +90,7 @@ class _Writer:
         if isinstance(value, enum.Enum):
             if is_importable(kind) and value.name in type(value).__members__:  # combined flags have no member
                 return self.ext(_ENUM, [class_name(kind), value.name])
-        elif is_importable(kind) and (names := _field_names(kind)) is not None:
+        elif is_importable(kind) and (names := field_names(kind)) is not None:
             return self.ext(_OBJECT, [class_name(kind), {n: self.convert(getattr(value, n)) for n in names if hasattr(value, n)}])
         if (write := _library_writer(kind)) is not None and (written := write(self, value)) is not None:
             return written
@@ -123,7 +102,7 @@ class _Writer:
         extra, private = value.__pydantic_extra__, value.__pydantic_private__
         state = [class_name(kind), {k: self.convert(v) for k, v in value.__dict__.items()}, list(value.__pydantic_fields_set__)]
         if extra is not None or private is not None:
-            state += [self.convert(extra), self.convert(_without_undefined(private))]
+            state += [self.convert(extra), self.convert(without_undefined(private))]
         return self.ext(_OBJECT, state)
 
     def pickled(self, value: Any) -> Any:
@@ -158,7 +137,7 @@ class _Writer:
     def array(self, value: Any) -> Any:
         if value.dtype.hasobject or type(value).__module__ != "numpy":
             return None
-        return self.ext(_ARRAY, [_dtype_text(value.dtype), list(value.shape), *self._contents(value)])
+        return self.ext(_ARRAY, [dtype_text(value.dtype), list(value.shape), *self._contents(value)])
 
     def _contents(self, value: Any) -> tuple[Any]:
         part = of_array(value, self.pool)
@@ -204,7 +183,7 @@ def _text(name: str, write: Callable[[Any], str]) -> Callable[[_Writer, Any], An
     return lambda writer, value: writer.ext(_STDLIB, [name, write(value)])
 
 
-_WRITERS.update({cls: _text(cls.__name__, write) for cls, (write, _) in _STDLIB_TYPES.items()})
+_WRITERS.update({cls: _text(cls.__name__, write) for cls, (write, _) in STDLIB_TYPES.items()})
 
 
 def _instant(writer: _Writer, value: dt.datetime | dt.time) -> Any:
@@ -223,7 +202,7 @@ def _library_writer(kind: type) -> Callable[[_Writer, Any], Any] | None:
     if numpy is not None and issubclass(kind, numpy.ndarray):
         writer = _Writer.array
     elif numpy is not None and issubclass(kind, numpy.generic):
-        writer = lambda w, v: w.ext(_SCALAR, ["numpy", _dtype_text(v.dtype), v.tobytes()]) if not v.dtype.hasobject else None  # noqa: E731  # short, and one of five cases
+        writer = lambda w, v: w.ext(_SCALAR, ["numpy", dtype_text(v.dtype), v.tobytes()]) if not v.dtype.hasobject else None  # noqa: E731  # short, and one of five cases
     elif torch is not None and issubclass(kind, getattr(torch, "Tensor", ())):
         writer = _Writer.tensor
     elif pil is not None and issubclass(kind, pil.Image):
@@ -231,32 +210,6 @@ def _library_writer(kind: type) -> Callable[[_Writer, Any], Any] | None:
     if writer is not None and kind.__module__.split(".")[0] in ("numpy", "torch", "PIL"):
         _WRITERS[kind] = lambda w, v: written if (written := writer(w, v)) is not None else w.pickled(v)
     return writer
-
-
-def _dtype_text(dtype: Any) -> Any:
-    return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
-
-
-def _read_dtype(text: Any) -> Any:
-    import numpy as np
-
-    return np.dtype([tuple(field) for field in cast("list[list[Any]]", text)] if isinstance(text, list) else text)
-
-
-def _without_undefined(private: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if private is None else {k: v for k, v in private.items() if v is not PydanticUndefined}
-
-
-@lru_cache(maxsize=4096)
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    """Return the fields of a class whose state is its fields, or None for any other class."""
-    if dataclasses.is_dataclass(kind) and kind.__reduce_ex__ is object.__reduce_ex__:
-        declared = {f.name for f in dataclasses.fields(kind)}
-        slots = {name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if name != "__weakref__"}
-        return tuple(declared | slots - {"__dict__"}) if "__dict__" not in dir(kind) or slots else tuple(declared)
-    if issubclass(kind, msgspec.Struct):
-        return kind.__struct_fields__
-    return None
 
 
 class _Reader:
@@ -303,7 +256,7 @@ class _Reader:
     def array(self, state: list[Any]) -> Any:
         import numpy as np
 
-        dtype = _read_dtype(state[0])
+        dtype = read_dtype(state[0])
         view: Any = np.frombuffer(memoryview(self.raw(state[2])).toreadonly(), dtype=dtype) if 0 not in state[1] else np.empty(0, dtype)
         shaped = view.reshape(state[1])
         shaped.flags.writeable = False
@@ -331,7 +284,7 @@ class _Reader:
             return bytearray(state[1])
         import numpy as np
 
-        return np.frombuffer(state[2], dtype=_read_dtype(state[1]))[0]
+        return np.frombuffer(state[2], dtype=read_dtype(state[1]))[0]
 
     def pickle(self, state: list[Any]) -> Any:
         return pickle.loads(state[0], buffers=[self.raw(i) for i in state[1]])  # noqa: S301  # between own processes only
@@ -348,7 +301,7 @@ _READERS: dict[int, Callable[[_Reader, Any], Any]] = {
     _DICT: lambda _, pairs: {k: v for k, v in pairs},  # noqa: C416  # pairs are lists
     _OBJECT: _Reader.object,
     _ENUM: lambda _, state: cast("type[enum.Enum]", load_class(state[0]))[state[1]],
-    _STDLIB: lambda _, state: _STDLIB_READERS[state[0]](state[1]),
+    _STDLIB: lambda _, state: STDLIB_READERS[state[0]](state[1]),
     _ARRAY: _Reader.array,
     _TENSOR: _Reader.tensor,
     _IMAGE: _Reader.image,
