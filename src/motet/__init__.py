@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from motet._version import __version__
-from motet.calls import Call, Stream
+from motet.calls import Call
 from motet.context import Context, CurrentRequest, current_request, injected
 from motet.errors import (
     CallCancelled,
@@ -30,6 +30,7 @@ from motet.graph import replace_service as replace
 from motet.options import Assets, Autoscale, CallOptions, Config, Environment, HttpOptions, Image, Resources
 from motet.service import Service, batched, depends, endpoint, ingress
 from motet.shared import Shared
+from motet.streams import Stream
 from motet.web import CLASSES as _WEB
 
 if TYPE_CHECKING:

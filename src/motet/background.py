@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from motet.calls import Call, post, running_loop
+from motet.calls import Call
 from motet.context import current_scope
 from motet.errors import UsageError
+from motet.pending import post, running_loop
 
 R = TypeVar("R")
 

@@ -1,4 +1,4 @@
-"""Running requests as values: `Call` (one result), `Stream` (many) and `Ref` (a promise to pass on).
+"""Running requests as values: `Call`, and `Ref`, a promise of its result to pass on.
 
 A call is at home in one event loop, the one that was running when it was made or else Motet's own; its state changes only
 there. It is a future in asyncio's sense (by duck typing), so `await`, `gather`, `wait_for` and `as_completed` use it as it
@@ -9,41 +9,26 @@ decoded here.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import logging
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from motet.context import Scope, current_scope
+from motet.context import Scope
 from motet.errors import CallCancelled, RefExpired, UsageError
+from motet.pending import Pending, running_loop
 
 if TYPE_CHECKING:
     from motet.wire.payload import Payload
 
 V = TypeVar("V", covariant=True)
-T = TypeVar("T", covariant=True)
 
 log = logging.getLogger("motet.calls")
-running_loop = asyncio._get_running_loop  # noqa: SLF001  # asyncio exports it for this; get_running_loop() raises where there is none
 
 _UNSET: Any = object()
 _making_events = threading.Lock()
 State = Literal["pending", "done", "failed", "cancelled"]
-
-
-def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: object) -> None:
-    """Run `callback` in `loop`: now if this is its thread, else as soon as it comes round; never if it is closed."""
-    if running_loop() is loop:
-        callback(*args)
-        return
-    try:
-        loop.call_soon_threadsafe(callback, *args)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
 
 
 def _bearable(error: BaseException) -> BaseException:
@@ -54,53 +39,6 @@ def _bearable(error: BaseException) -> BaseException:
     told.__dict__.update(error.__dict__)
     told.__cause__ = error
     return told
-
-
-class Pending:
-    """What calls and streams share: a name, a home, the scope that made them, and cancelling."""
-
-    __slots__ = ("__weakref__", "_abort", "home", "name", "scope")
-
-    def __init__(self, name: str, home: asyncio.AbstractEventLoop) -> None:
-        self.name = name
-        self.home = home
-        self.scope = scope = current_scope()
-        self._abort: Callable[[], object] | None = None
-        if scope is not None:
-            if not scope.open:
-                message = f"{name} was called after the endpoint {scope.endpoint} had returned"
-                raise UsageError(message, instead="await background work before returning, or start it in `async start()`")
-            self._join(scope)
-
-    def on_cancel(self, abort: Callable[[], object]) -> None:
-        """Set what to do with the running request when it is cancelled here; runs in the home loop."""
-        self._abort = abort
-
-    def at_home(self, callback: Callable[..., object], *args: object) -> None:
-        """Run `callback` in the home loop, or right here if that is closed: nothing runs there any more that this could race with.
-
-        The end of one loop must not keep the others from hearing of their calls.
-        """
-        if running_loop() is not self.home:
-            try:
-                self.home.call_soon_threadsafe(callback, *args)
-            except RuntimeError:
-                if not self.home.is_closed():
-                    raise
-            else:
-                return
-        callback(*args)
-
-    def cancel(self, msg: object = None) -> bool:
-        """Stop the request: a queued one is never run, a running async endpoint is cancelled.
-
-        Returns:
-            False if it had ended already.
-        """
-        raise NotImplementedError
-
-    def _join(self, scope: Scope) -> None:
-        scope.calls.add(self)
 
 
 class Call(Pending, Awaitable[V]):
@@ -303,135 +241,3 @@ class Ref:
         """Refuse: a ref that gets here would leave its process."""
         message = f"{self!r} can't be pickled"
         raise UsageError(message, instead="pass it to an endpoint directly, in a list, dict, dataclass or model field")
-
-
-class Stream(Pending, AsyncIterator[T]):
-    """A running request with many results: `async for` over it, or `for` in sync code.
-
-    At most a window of items waits here; a reader that is slower than the producer slows the producer.
-    """
-
-    __slots__ = ("_consume", "_decode", "_end", "_items", "_observed", "_waiter")
-
-    def __init__(self, name: str, home: asyncio.AbstractEventLoop, decode: Callable[[Payload], T] | None = None) -> None:
-        super().__init__(name, home)
-        self._decode = decode
-        self._items: deque[Any] = deque()
-        self._end: BaseException | None = None  # StopAsyncIteration for the good end
-        self._waiter: asyncio.Future[None] | None = None
-        self._consume: Callable[[], None] | None = None
-        self._observed = False
-
-    def _join(self, scope: Scope) -> None:
-        scope.add_stream(self)
-
-    def _leave(self) -> None:
-        if self.scope is not None:
-            self.scope.remove_stream(self)
-
-    def on_consume(self, consume: Callable[[], None]) -> None:
-        """Set what tells the producer that one item was taken; runs in the home loop."""
-        self._consume = consume
-
-    def done(self) -> bool:
-        """Whether the producer has ended; items may still wait here."""
-        return self._end is not None
-
-    def __aiter__(self) -> Stream[T]:
-        """Return itself."""
-        return self
-
-    async def __anext__(self) -> T:
-        """Return the next item."""
-        if running_loop() is not self.home:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._next(), self.home))
-        return self._take() if self._items else await self._next()
-
-    def __iter__(self) -> Iterator[T]:
-        """Iterate from sync code."""
-        if running_loop() is not None:
-            message = f"`for` over {self.name}(...) would block the event loop that runs in this thread"
-            raise UsageError(message, instead="`async for`")
-        while True:
-            try:
-                yield asyncio.run_coroutine_threadsafe(self._next(), self.home).result()
-            except StopAsyncIteration:
-                return
-            except (asyncio.CancelledError, concurrent.futures.CancelledError):
-                raise CallCancelled(f"{self.name} was cancelled") from None
-
-    async def _next(self) -> T:
-        while not self._items:
-            if self._end is not None:
-                self._observed = True
-                raise self._end
-            if self._waiter is not None:
-                message = f"two readers wait for the next item of {self.name}"
-                raise UsageError(message, instead="read a stream from one place")
-            self._waiter = self.home.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._take()
-
-    def _take(self) -> T:
-        item = self._items.popleft()
-        if self._consume is not None and self._end is None:
-            self._consume()
-        return cast("T", item if self._decode is None else self._decode(item))
-
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  # asyncio passes a message
-        """Stop the producer; items that wait here are dropped."""
-        if self._end is not None:
-            return False
-        self.at_home(self._cancel)
-        return True
-
-    def _cancel(self) -> None:
-        if self._end is None:
-            self._observed = True
-            self._items.clear()
-            abort = self._abort
-            self._finish(asyncio.CancelledError())
-            if abort is not None:
-                abort()
-
-    async def aclose(self) -> None:
-        """Stop the producer, as `cancel` does."""
-        self.cancel()
-
-    def push(self, item: object) -> None:
-        """Add an item (encoded, if the stream decodes); called in the home loop."""
-        if self._end is None:
-            self._items.append(item)
-            self._wake()
-
-    def set_error(self, error: BaseException) -> None:
-        """End with an error after the items that wait; called in the home loop."""
-        if self._end is None:
-            self._finish(error)
-
-    def finish(self) -> None:
-        """End well after the items that wait; called in the home loop."""
-        if self._end is None:
-            self._finish(StopAsyncIteration())
-
-    def _finish(self, end: BaseException) -> None:
-        self._end = end
-        self._abort = self._consume = None  # what they belong to holds the arguments
-        self._leave()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done() and not self.home.is_closed():
-            self._waiter.set_result(None)
-
-    def __repr__(self) -> str:
-        """Return name and state."""
-        return f"<Stream {self.name} {'ended' if self._end is not None else 'running'}>"
-
-    def __del__(self) -> None:
-        """Stop the producer of a stream that nobody reads any more."""
-        if getattr(self, "_end", self) is None and self._abort is not None and not self.home.is_closed():
-            self.home.call_soon_threadsafe(self._abort)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 import motet.errors
 from motet.arrays import rule_for
 from motet.background import background_loop, run_in_background
-from motet.calls import Call, Stream, post, running_loop
+from motet.calls import Call
 from motet.context import Scope
 from motet.definitions import EndpointDefinition, ServiceDefinition
 from motet.errors import (
@@ -34,9 +34,11 @@ from motet.errors import (
 )
 from motet.media import BYTES, EVENTS, JSON, MSGPACK
 from motet.options import CallOptions, user_place
+from motet.pending import post, running_loop
 from motet.runtime.binary import pack, unpack
 from motet.schema import EndpointSchema, hints_of, invalid_input, parameter_annotations, schema_of
 from motet.service import Service, definition_of
+from motet.streams import Stream
 from motet.trace import child, parts
 
 if TYPE_CHECKING:

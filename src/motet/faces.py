@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from motet.calls import Call, Stream
+from motet.calls import Call
 from motet.options import PositiveSeconds
+from motet.streams import Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")

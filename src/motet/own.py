@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequen
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from motet.background import home_loop
-from motet.calls import Call, Stream, running_loop
+from motet.calls import Call
 from motet.errors import InvalidOutput
 from motet.faces import Failed
+from motet.pending import running_loop
+from motet.streams import Stream
 
 if TYPE_CHECKING:
     from motet.definitions import EndpointDefinition

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from motet.background import call_in, home_loop, run_in_background
-from motet.calls import Call, running_loop
+from motet.calls import Call
 from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
 from motet.options import HttpOptions, user_place
+from motet.pending import running_loop
 from motet.runtime.handle import Handle
 from motet.service import Service
 from motet.targets import ScriptReached, is_importing, is_loading_script

@@ -10,12 +10,14 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from motet.calls import Call, Ref, Stream, post, running_loop
+from motet.calls import Call, Ref
 from motet.context import Scope, new_request_id
 from motet.errors import CallCancelled, Unavailable, UsageError
+from motet.pending import post, running_loop
 from motet.runtime.exchange import CODEC, WINDOW, Exchange
 from motet.runtime.plans import Method
 from motet.runtime.router import IDEMPOTENT_RETRIES, Router
+from motet.streams import Stream
 from motet.trace import child
 from motet.wire import codec
 from motet.wire.failure import Failure, rebuild

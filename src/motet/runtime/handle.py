@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from motet.calls import Call, Stream
+from motet.calls import Call
 from motet.errors import UsageError
 from motet.options import CallOptions, user_place
 from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec, Method
+from motet.streams import Stream
 
 
 class Handle:
