@@ -150,6 +150,20 @@ def test_an_old_place_is_known_as_old():
     assert bytes(SharedBuffer(elsewhere.hold(block, again.lease.use), 0, 3)) == b"new"
 
 
+def test_an_old_place_of_a_block_that_was_given_back():
+    """A pool that hears too late of a block of its own uses it once, not twice."""
+    pool = Pool(MB)
+    buffer = written(pool, "old")
+    segment, block, use = buffer.lease.segment, buffer.lease.block, buffer.lease.use
+    del buffer
+    assert pool._make_room(MB)
+    with pytest.raises(Unavailable, match="is gone"):
+        segment.hold(block, use)
+    assert pool.usage.free == 0
+    assert bytes(written(pool, "new"))[:3] == b"new"
+    assert pool.usage.bytes == MB
+
+
 def test_beyond_the_budget(caplog):
     """Beyond the budget there are no blocks, which is told once, and there are again when some are free."""
     pool = Pool(3 * MB)

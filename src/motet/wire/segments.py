@@ -125,6 +125,8 @@ class Segment:
             Unavailable: it contains something else by now; who told of it has died, or has given up the request.
         """
         with mutex:
+            if self.owner is not None and self.use_of(block) != use:
+                raise _gone()  # held for a moment, a block that was given back would be freed once more, and used twice
             self._counts[block] += 1
             self._held += 1
             lease = Lease(self, block, use)
