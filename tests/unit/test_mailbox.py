@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import deque
 
 import pytest
 
@@ -145,6 +146,25 @@ def test_closing():
     slots.lane.release()
     assert slots.started == ["a"]
     assert slots.mailbox.waiting == 0
+
+
+class Stolen(deque):
+    """What waits, of which a thread takes the last one when the loop has just seen that it is there."""
+
+    def __bool__(self):
+        if len(self) == 1:
+            self.popleft()
+            return True
+        return len(self) > 0
+
+
+def test_closing_while_a_thread_takes_the_last_one():
+    """What a thread takes meanwhile isn't refused, and all others are."""
+    slots = Slots()
+    slots.put("a", "b", "c")
+    slots.lane._waiting = Stolen(slots.lane._waiting)
+    slots.mailbox.close("is stopping")
+    assert ("b", ShuttingDown) in slots.refused
 
 
 class Batches(Slots):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -96,8 +97,9 @@ class SlotLane:
     def flush(self) -> list[Request]:
         """Forget all waiting requests and return them."""
         waiting: list[Request] = []
-        while self._waiting:
-            waiting.append(self._waiting.popleft())
+        with contextlib.suppress(IndexError):  # looking first wouldn't do: a thread may take the last one meanwhile
+            while True:
+                waiting.append(self._waiting.popleft())
         self._mailbox.waiting -= len(waiting)
         return waiting
 
