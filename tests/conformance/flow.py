@@ -45,6 +45,17 @@ class Producer(motet.Service):
             self.closed.reached()
 
     @motet.endpoint
+    async def with_a_task(self, n: int) -> AsyncIterator[int]:
+        task = asyncio.create_task(asyncio.Event().wait())
+        try:
+            for i in range(n):
+                yield i
+        finally:
+            task.cancel()
+            self.closed.reached()
+            await task
+
+    @motet.endpoint
     async def ping(self) -> int:
         return 1
 
@@ -255,3 +266,28 @@ class AboveLate(motet.Service):
         except motet.DeadlineExceeded:
             return "too late"
         return "in time"
+
+
+class Worker(motet.Service):
+    """Has a task do its work, which tells its errors to those who wait and goes on."""
+
+    async def start(self) -> None:
+        self.queue: asyncio.Queue[tuple[int, asyncio.Future[int]]] = asyncio.Queue()
+        self.task = asyncio.create_task(self.work())
+
+    async def work(self) -> None:
+        while True:
+            x, outcome = await self.queue.get()
+            try:
+                outcome.set_result(10 // x)
+            except ZeroDivisionError as error:
+                outcome.set_exception(error)
+
+    async def stop(self) -> None:
+        self.task.cancel()
+
+    @motet.endpoint
+    async def divide(self, x: int) -> int:
+        outcome = asyncio.get_running_loop().create_future()
+        await self.queue.put((x, outcome))
+        return await outcome

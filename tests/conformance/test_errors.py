@@ -1,9 +1,13 @@
 """Exceptions arrive as what they were, and show the way they came."""
 
+import asyncio
+
 import pytest
 from faulty import Faulty, Middle, Positional, Several, Simple, Slotted, Top, Unfinished, Unshowable
+from flow import Worker
 
 import motet
+from motet.testing import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -216,3 +220,13 @@ async def test_failing_stream_through_a_hop(middle):
             got.append(item)  # noqa: PERF401
     assert got == [0, 1, 2]
     assert "Middle.relay" in notes(caught.value)
+
+
+async def test_error_of_a_task_that_goes_on(start):
+    """An error that a service's own task has caught and handed over doesn't end the task."""
+    worker = await start(Worker.bind())
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await worker.divide(0)
+        async with asyncio.timeout(PATIENCE):
+            assert await worker.divide(5) == 2

@@ -8,6 +8,7 @@ from flow import Producer, Relay
 
 import motet
 from motet.runtime.exchange import WINDOW
+from motet.testing import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +61,18 @@ async def test_cancelled_stream_ends_the_producer(watched, name):
     assert await producer.ping_sync() == 1
     with pytest.raises(asyncio.CancelledError):
         await anext(stream)
+
+
+async def test_generator_that_ends_by_a_cancelled_task(start, gate):
+    """A generator whose `finally` awaits a task that it has cancelled frees its slot."""
+    closed = gate("closed")
+    producer = await start(Producer.bind(gate("produced"), closed).options(concurrency=1))
+    stream = producer.with_a_task(MANY)
+    assert await anext(stream) == 0
+    stream.cancel()
+    await closed.until_reached()
+    async with asyncio.timeout(PATIENCE):
+        assert await producer.ping() == 1
 
 
 @ENDPOINTS

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, Protocol
 
 from motet.calls import Ref
@@ -26,6 +27,7 @@ log = logging.getLogger("motet.replica")
 
 # What ends the program, not the call. Everything else is the caller's to hear: a panic of a Rust extension is no `Exception`.
 NO_CALLS_OWN = (KeyboardInterrupt, GeneratorExit)
+_SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Done(Protocol):
@@ -285,12 +287,26 @@ def _clear_frames(error: BaseException | None) -> None:
     """Empty the frames that an error came through.
 
     A call's error often holds the frame that holds the call: values in shared memory would stay until somebody collects garbage.
+    A coroutine that caught the error, handed it over and lives on is among them, and clearing its frame would close it (Python
+    3.13 refuses to). So of those only what the runtime itself called is emptied, which has ended, since the error came out of it.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
+        place = error.__traceback__
+        called = False
+        while place is not None:
+            frame = place.tb_frame
+            if called or not frame.f_code.co_flags & _SUSPENDABLE:
+                with contextlib.suppress(RuntimeError):  # it runs
+                    frame.clear()
+            called = (called or place is error.__traceback__) and _of_runtime(frame)
+            place = place.tb_next
         error = error.__cause__ or error.__context__
+
+
+def _of_runtime(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("motet.runtime.")
 
 
 def close_scope(scope: Scope) -> None:
@@ -323,5 +339,7 @@ def as_cancelled(error: BaseException, where: str) -> CallCancelled:
 async def _close_quietly(source: Any, where: str) -> None:
     try:
         await source.aclose()
-    except Exception:
+    except NO_CALLS_OWN:
+        raise
+    except BaseException:  # also CancelledError, of a task that its `finally` awaits: the slot must be free afterwards
         log.exception("%s raised while it was closed", where)
