@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 
 import httpx
@@ -110,6 +111,91 @@ async def test_websockets(mounted, gate):
         await reached.until_reached()
         talk.transport.abort()
         await cancelled.until_reached()
+
+
+async def test_long_messages_of_websockets(mounted, gate):
+    """Credit counts bytes: letters with more than one, and refusals, get all of theirs."""
+    async with mounted(Sockets.bind(gate(), gate())) as client:
+        base = str(client.base_url).replace("http", "ws", 1).rstrip("/") + "/models"
+        async with websockets.connect(base + "/echo", proxy=None) as talk:
+            for _ in range(6):
+                await talk.send("é" * 100_000)
+                assert await talk.recv() == "É" * 100_000
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(base + "/refused_at_length", proxy=None)
+        assert len(refused.value.response.body) == 1_000_000
+
+
+async def test_context_of_websockets(mounted, gate):
+    async with mounted(Sockets.bind(gate(), gate())) as client:
+        base = str(client.base_url).replace("http", "ws", 1).rstrip("/") + "/models"
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        headers = [("traceparent", trace), ("x-request-id", "mine"), ("cookie", "a=b"), ("cookie", "c=d")]
+        async with websockets.connect(base + "/traced", proxy=None, additional_headers=headers) as talk:
+            found = json.loads(await talk.recv())
+        assert (found["id"], found["cookies"]) == ("mine", {"a": "b", "c": "d"})
+        assert found["trace"].startswith("00-0af7651916cd43dd8448eb211c80319c-")
+
+
+FRAMINGS = {
+    "in pieces": ([(b"content-length", b"8")], 2),
+    "shorter than it says": ([(b"content-length", b"100")], 1),
+    "of two lengths": ([(b"content-length", b"8"), (b"transfer-encoding", b"chunked")], 2),
+}
+
+
+@pytest.mark.parametrize("case", FRAMINGS)
+async def test_bodies_that_are_not_as_long_as_their_headers_say(engine, gate, case):
+    """An application around may have changed a body; what is beyond its length is no request of its own."""
+    headers, pieces = FRAMINGS[case]
+    reached = gate("reached")
+    body = b'{"a": 1}' + b"POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
+    messages = [body] if pieces == 1 else [body[:4], body[4:]]
+    models = motet.asgi(Doubler.bind(reached), engine=engine)
+
+    async def ask(path, headers, *pieces, sent):
+        received = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+        received[-1]["more_body"] = False
+
+        async def receive():
+            return received.pop(0) if received else await asyncio.Event().wait()
+
+        await models({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, sent)
+
+    async def sent(message):
+        """Take the answer after another request, which a hidden one would come before."""
+        if message["type"] == "http.response.start":
+            await ask("/double", [(b"content-type", b"application/json")], b'{"number": 1}', sent=later)
+            statuses.append(message["status"])
+
+    async def later(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    statuses = []
+    async with models.lifespan(), asyncio.timeout(PATIENCE):
+        await ask("/nothing", headers, *messages, sent=sent)
+    assert statuses == [200, 404]
+    assert reached.count() == 0
+
+
+async def test_a_request_that_breaks(engine, gate):
+    """What goes wrong around it ends a request."""
+    models = motet.asgi(Doubler.bind(gate()), engine=engine)
+
+    async def receive():
+        if received:
+            return received.pop()
+        raise OSError("lost")
+
+    async def send(message):
+        sent.append(message)
+
+    received, sent = [{"type": "http.request", "body": b"{", "more_body": True}], []
+    async with models.lifespan():
+        with pytest.raises(ConnectionResetError):
+            await models({"type": "http", "method": "POST", "path": "/double", "headers": []}, receive, send)
+    assert sent == []
 
 
 async def test_an_ingress(mounted, gate):

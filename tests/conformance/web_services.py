@@ -215,6 +215,17 @@ class Sockets(motet.Service):
         await socket.send_denial_response(JSONResponse({"no": "way"}, status_code=402))
 
     @motet.endpoint
+    async def refused_at_length(self, socket: motet.WebSocket) -> None:
+        await socket.send_denial_response(PlainTextResponse("no" * 500_000, status_code=402))
+
+    @motet.endpoint
+    async def traced(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+        request = motet.current_request()
+        assert request is not None
+        await socket.send_json({"id": request.request_id, "trace": request.traceparent, "cookies": socket.cookies})
+
+    @motet.endpoint
     async def closed(self, socket: motet.WebSocket) -> None:
         await socket.accept()
         await socket.close(4321, "enough")

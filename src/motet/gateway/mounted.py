@@ -20,6 +20,7 @@ from motet.gateway import answers
 from motet.gateway.entry import Address, Origin, RequestHead, tunnelled
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TwoWayExchange
+from motet.gateway.turns import context_of, given_id
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
@@ -31,6 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 HIGH = 1 << 18  # bytes of an answer that may wait for the server around
 DROPPED = frozenset({b"connection", b"expect", b"keep-alive", b"transfer-encoding", b"upgrade"})  # of the connection outside
+END: Message = {"type": "end"}
 SWITCHING, POLICY, FAILED, LOST = 101, 1008, 1011, 1006
 
 
@@ -176,7 +178,7 @@ async def serve_request(connection: Served, scope: Mapping[str, Any], receive: R
     prefix = scope.get("root_path", "")
     splice = Splice(scope, prefix)
     splice.join(connection)
-    reading = asyncio.create_task(_feed(connection, splice, scope, receive, prefix))
+    reading = asyncio.create_task(_follow(connection, splice, scope, receive, prefix))
     try:
         while (message := await splice.next()) is not None:
             await send(message)
@@ -190,33 +192,59 @@ async def serve_request(connection: Served, scope: Mapping[str, Any], receive: R
         connection.connection_lost(None)
 
 
+async def _follow(connection: Served, splice: Splice, scope: Mapping[str, Any], receive: Receive, prefix: str) -> None:
+    """Read the request, and cut its answer off if the client goes before it is complete, or nothing more can be read."""
+    try:
+        await _feed(connection, splice, scope, receive, prefix)
+    finally:
+        if not splice.complete:
+            connection.connection_lost(None)
+            splice.close()
+
+
 async def _feed(connection: Served, splice: Splice, scope: Mapping[str, Any], receive: Receive, prefix: str) -> None:
-    """Write the request as bytes, as its pieces come, and watch whether the client goes."""
+    """Write the request as bytes, as its pieces come, until the client goes."""
     message = await receive()
-    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in DROPPED]
-    names = {name.lower() for name, _ in headers}
-    chunked = message.get("more_body", False) and b"content-length" not in names
-    if chunked:
-        headers.append((b"transfer-encoding", b"chunked"))
-    elif b"content-length" not in names and message.get("body"):
-        headers.append((b"content-length", b"%d" % len(message["body"])))
-    if b"host" not in names:
-        headers.append((b"host", b"localhost"))
+    headers = _joined(scope["headers"])
+    left, framing = _framing(headers, message)
+    given = [(name, value) for name, value in scope["headers"] if name.lower() not in DROPPED and name.lower() != b"content-length"]
+    given += framing
+    if b"host" not in headers:
+        given.append((b"host", b"localhost"))
     path = quote(relative_path(scope, prefix), safe="/:@!$&'()*+,;=~-._").encode()
     target = path + (b"?" + scope["query_string"] if scope.get("query_string") else b"")
-    lines = [b"%b %b HTTP/1.1" % (scope["method"].encode(), target), *[b"%b: %b" % header for header in headers]]
+    lines = [b"%b %b HTTP/1.1" % (scope["method"].encode(), target), *[b"%b: %b" % header for header in given]]
     connection.data_received(b"\r\n".join([*lines, b"", b""]))
+    ended = False
     while message["type"] == "http.request":
-        if body := message.get("body", b""):
-            connection.data_received(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
-        if chunked and not message.get("more_body", False):
-            connection.data_received(answers.LAST_CHUNK)
-            chunked = False
+        body = b"" if ended else message.get("body", b"")[:left]
+        if left is not None:
+            left -= len(body)
+        if body:
+            connection.data_received(body if left is not None else b"%x\r\n%b\r\n" % (len(body), body))
+        if not ended and not message.get("more_body", False):
+            ended = True
+            if left is None:
+                connection.data_received(answers.LAST_CHUNK)
+            elif left:
+                return
         await splice.reads.wait()
         message = await receive()
-    if not splice.complete:
-        connection.connection_lost(None)
-        splice.close()
+
+
+def _framing(headers: Mapping[bytes, bytes], first: Message) -> tuple[int | None, list[tuple[bytes, bytes]]]:
+    """Return the bytes of a body, if they are known, and the header that says where it ends.
+
+    The server around has taken the body apart, and applications around may have changed it: what is wrong here would be read
+    as another request.
+    """
+    declared = headers.get(b"content-length", b"")
+    if not first.get("more_body", False):
+        size = len(first.get("body", b""))
+        return size, [(b"content-length", b"%d" % size)] if size or declared else []
+    if declared.isdigit() and b"transfer-encoding" not in headers:
+        return int(declared), [(b"content-length", declared)]
+    return None, [(b"transfer-encoding", b"chunked")]
 
 
 def relative_path(scope: Mapping[str, Any], prefix: str) -> str:
@@ -232,12 +260,12 @@ class MessageExchange(TwoWayExchange, kw_only=True):
     """The way of a WebSocket, whose frames another server handles, to its replica.
 
     Attributes:
-        messages: for that server.
+        messages: for that server, each with the bytes that it took of the window.
         reads: whether more of the client's messages may be sent.
         begun: whether the client has been answered.
     """
 
-    messages: asyncio.Queue[Message]
+    messages: asyncio.Queue[tuple[Message, int]]
     reads: asyncio.Event
     begun: bool = False
     denied: bool = False
@@ -257,7 +285,11 @@ class MessageExchange(TwoWayExchange, kw_only=True):
     def on_item(self, payload: Payload, items: int) -> None:  # noqa: ARG002  # each is one
         """Take the start of the answer, then messages."""
         piece = bytes(payload.head)
-        put = self.messages.put_nowait
+        size = len(piece)
+
+        def put(message: Message) -> None:
+            self.messages.put_nowait((message, size))
+
         if not self.begun:
             self.begun = True
             start = decode_start(piece)
@@ -280,47 +312,50 @@ class MessageExchange(TwoWayExchange, kw_only=True):
         """Note the end."""
         self.done = True
         if self.denied:
-            self.messages.put_nowait({"type": "websocket.http.response.body", "body": b"", "more_body": False})
-        self.messages.put_nowait({"type": "end"})
+            self.messages.put_nowait(({"type": "websocket.http.response.body", "body": b"", "more_body": False}, 0))
+        self.messages.put_nowait((END, 0))
 
     def on_failure(self, failure: Failure) -> None:
         """Close with an error."""
         self.done = True
         if self.begun:
             reason = f"{failure.fields.get('type', 'Error')}: {failure.fields.get('message', '')}"
-            self.messages.put_nowait({"type": "websocket.close", "code": FAILED, "reason": reason[:100]})
+            self.messages.put_nowait(({"type": "websocket.close", "code": FAILED, "reason": reason[:100]}, 0))
         else:
             _put_error(self.messages, failure.status, failure.fields, self.request_id)
-        self.messages.put_nowait({"type": "end"})
+        self.messages.put_nowait((END, 0))
 
 
 def _denial(status: int, headers: Pairs) -> Message:
     return {"type": "websocket.http.response.start", "status": status, "headers": list(headers)}
 
 
-def _put_error(messages: asyncio.Queue[Message], status: int, fields: Mapping[str, Any], request_id: str) -> None:
-    messages.put_nowait(_denial(status, ((b"content-type", b"application/json"),)))
+def _put_error(messages: asyncio.Queue[tuple[Message, int]], status: int, fields: Mapping[str, Any], request_id: str) -> None:
+    messages.put_nowait((_denial(status, ((b"content-type", b"application/json"),)), 0))
     body = answers.error_json(fields, request_id)
-    messages.put_nowait({"type": "websocket.http.response.body", "body": body, "more_body": False})
+    messages.put_nowait(({"type": "websocket.http.response.body", "body": body, "more_body": False}, 0))
 
 
 async def serve_socket(state: GatewayState, scope: Mapping[str, Any], receive: Receive, send: Send, request_id: str) -> None:
     """Run a WebSocket of another server through a replica."""
     prefix = scope.get("root_path", "")
     path = relative_path(scope, prefix).encode()
-    messages: asyncio.Queue[Message] = asyncio.Queue()
+    messages: asyncio.Queue[tuple[Message, int]] = asyncio.Queue()
+    headers = _joined(scope["headers"])
+    request_id = given_id(headers) or request_id
     route = state.routes.get(path) or state.mounts.find(path)
     await receive()  # that there is a client
     if route is None or route.surface not in ("websocket", "ingress"):
         error = NotFound("there is no WebSocket at this path", found=path.decode(errors="replace"))
         _put_error(messages, http_status(error), public_fields(error), request_id)
-        messages.put_nowait({"type": "end"})
+        messages.put_nowait((END, 0))
         await _give(messages, scope, send, lambda _: None)
         return
-    headers = {name.lower(): value for name, value in scope["headers"]}
-    headers[b"sec-websocket-protocol"] = ", ".join(scope.get("subprotocols", ())).encode()
+    if offered := scope.get("subprotocols"):
+        headers[b"sec-websocket-protocol"] = ", ".join(offered).encode()
+    _, trace = context_of(state, headers)
     query = scope.get("query_string", b"")
-    read = RequestHead(b"GET", quote(path).encode() + (b"?" + query if query else b""), headers, request_id, None)
+    read = RequestHead(b"GET", quote(path).encode() + (b"?" + query if query else b""), headers, request_id, trace)
     scheme = "https" if scope.get("scheme") == "wss" else "http"
     origin = Origin(_address(scope.get("client")), _address(scope.get("server")), scheme, prefix)
     exchange = MessageExchange(
@@ -349,17 +384,29 @@ def _address(found: Any) -> Address:
     return (str(found[0]), found[1]) if found else None
 
 
-async def _give(messages: asyncio.Queue[Message], scope: Mapping[str, Any], send: Send, sent: Callable[[int], None]) -> None:
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name; those of one name are joined, as HTTP allows."""
+    headers: dict[bytes, bytes] = {}
+    for given, value in pairs:
+        name = given.lower()
+        headers[name] = value if name not in headers else headers[name] + (b"; " if name == b"cookie" else b", ") + value
+    return headers
+
+
+async def _give(messages: asyncio.Queue[tuple[Message, int]], scope: Mapping[str, Any], send: Send, sent: Callable[[int], None]) -> None:
     """Send what the endpoint sends, and give credit for it, until it ends."""
     can_deny = "websocket.http.response" in (scope.get("extensions") or {})
     owed = 0
-    while (message := await messages.get())["type"] != "end":
+    while True:
+        message, size = await messages.get()
+        if message is END:
+            return
         if message["type"].startswith("websocket.http.response") and not can_deny:
             if message["type"].endswith("start"):
                 await send({"type": "websocket.close", "code": POLICY, "reason": HTTPStatus(message["status"]).phrase})
         else:
             await send(message)
-        owed += len(message.get("bytes") or message.get("text") or b"") + 1
+        owed += size
         if owed >= TUNNEL_WINDOW // 2:
             sent(owed)
             owed = 0
