@@ -57,6 +57,17 @@ class Hall(motet.Service):
 
         return StreamingResponse(body())
 
+    @motet.endpoint(methods=("GET",))
+    async def headers(self) -> motet.Response:
+        odd = {
+            "Connection": "X-Secret, keep-alive",
+            "x-secret": "1",
+            "transfer-encoding ": "chunked",
+            "set-cookie\r": "a=b",
+            "x-own": "yes",
+        }
+        return motet.Response(b"hello", headers=odd)
+
 
 @pytest.fixture
 async def local(gate):
@@ -194,6 +205,60 @@ async def test_a_client_that_answers_no_ping(serve, gate):
     assert await client.reader.readexactly(2) == b"\x89\x00"
     served.gateway.sweep(41)
     assert (await client.reader.read()).startswith(b"\x88")  # a close, and the end
+
+
+HANDSHAKE = (
+    b"GET /talk HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+async def test_a_message_right_behind_the_handshake(serve, gate):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(HANDSHAKE + b"\r\n\x81\x82\0\0\0\0hi")
+    assert (await client.head())[0] == 101
+    async with asyncio.timeout(PATIENCE):
+        assert await client.reader.readexactly(4) == b"\x81\x02hi"
+
+
+@pytest.mark.parametrize("origin", [b"http://[", b"http://\xff", b"null", b"//"])
+async def test_origins_that_are_none(serve, gate, origin):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(HANDSHAKE + b"Origin: " + origin + b"\r\n\r\n")
+    assert (await client.answer()).status == 403
+
+
+async def test_a_client_that_pings_and_takes_nothing(serve, gate):
+    """Answers to its pings don't pile up."""
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(HANDSHAKE + b"\r\n")
+    assert (await client.head())[0] == 101
+    client.writer.transport.pause_reading()
+    client.writer.write((b"\x89\xfd\0\0\0\0" + b"x" * 125) * (6 * WINDOW // 125))
+    await until(lambda: not served.gateway.connections)
+
+
+async def test_a_message_of_many_empty_frames(serve, gate):
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(HANDSHAKE + b"\r\n\x01\x81\0\0\0\0h")
+    assert (await client.head())[0] == 101
+    await client.send(b"\x00\x80\0\0\0\0" * 1000, b"\x80\x81\0\0\0\0i")
+    async with asyncio.timeout(PATIENCE):
+        assert await client.reader.readexactly(4) == b"\x81\x02hi"
+
+
+async def test_headers_of_the_connection(serve, gate):
+    """What is about one connection isn't the endpoint's to set, and nothing becomes such a header on its way."""
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await client.send(b"GET /headers HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.headers["x-own"]) == (200, b"hello", "yes")
+    assert not {"connection", "x-secret", "transfer-encoding", "set-cookie"} & answer.headers.keys()
 
 
 async def test_endpoints_that_speak_websocket_only(serve, gate):

@@ -139,7 +139,8 @@ class RequestReader:
         start, size = 0, len(data)
         if self._known is not None:
             start = self._take_body(self._known, data)
-        while start < size and self.phase == IDLE:
+        # Others than POST have no endpoint that is called with a body. Behind a handshake all that follows belongs to the WebSocket.
+        while start < size and self.phase == IDLE and data.startswith(b"POST ", start):
             end = data.find(END, start) + len(END)
             if end < len(END):
                 break

@@ -33,6 +33,7 @@ SWITCHING = 101
 NORMAL, GOING_AWAY, LOST, INVALID_TEXT, FAILED, RESTARTS = 1000, 1001, 1006, 1007, 1011, 1012
 MAX_REASON = 123  # bytes that a close frame has room for
 EARLY = 65536  # bytes that a client may send before it is accepted
+PONGS = 65536  # bytes of answers to pings that may wait for a client that takes nothing
 NEEDED = ("upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol")
 _STOPPING = class_name(ShuttingDown)
 
@@ -59,7 +60,10 @@ def own_page(headers: Mapping[bytes, bytes]) -> bool:
     A browser asks nobody before a page opens a WebSocket, as it would before a request to another server.
     """
     origin = headers.get(b"origin")
-    return origin is None or urlsplit(origin.lower()).netloc == headers.get(b"host", b"").lower()
+    try:
+        return origin is None or urlsplit(origin.lower()).netloc == headers.get(b"host", b"").lower()
+    except ValueError:  # it is no origin at all
+        return False
 
 
 def _request(headers: Mapping[bytes, bytes]) -> Request:
@@ -88,7 +92,7 @@ class SocketConnection(asyncio.Protocol):
         self._frames: ServerProtocol | None = None  # once it is accepted
         self._denied: Callable[[bytes], object] | None = None  # writes the answer instead of accepting
         self._early = b""
-        self._parts: list[bytes] = []
+        self._parts = bytearray()  # no list: a message may have any number of frames with nothing in them
         self._text = False
         self._gone = False
         self._writable = True
@@ -97,6 +101,7 @@ class SocketConnection(asyncio.Protocol):
         self._pinged = False
         self._closing_since: float | None = None
         self._choked = False
+        self._pongs = 0
 
     def begin(self, rest: bytes) -> None:
         """Ask the replica, and take what came behind the handshake."""
@@ -123,7 +128,10 @@ class SocketConnection(asyncio.Protocol):
         for frame in frames.events_received():
             if isinstance(frame, Frame) and frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._message(frame)
-        self._flush()
+        answered = self._flush()
+        self._pongs = 0 if self._writable else self._pongs + answered
+        if self._pongs > PONGS:
+            self.abort()
         if frames.state is not State.OPEN:
             sent, received = frames.close_sent, frames.close_rcvd
             close = received or sent
@@ -132,10 +140,10 @@ class SocketConnection(asyncio.Protocol):
     def _message(self, frame: Frame) -> None:
         if frame.opcode is not Opcode.CONT:
             self._text = frame.opcode is Opcode.TEXT
-        self._parts.append(bytes(frame.data))
+        self._parts += frame.data
         if not frame.fin:
             return
-        data = b"".join(self._parts)
+        data = bytes(self._parts)
         self._parts.clear()
         if not self._text:
             self._exchange.push(binary_message(data))
@@ -148,20 +156,23 @@ class SocketConnection(asyncio.Protocol):
         else:
             self._exchange.push(text_message(data))
 
-    def _flush(self) -> None:
-        """Write what the frames need to have written; nothing in it means that no more follows."""
+    def _flush(self) -> int:
+        """Write what the frames need to have written, and return how much; nothing in it means that no more follows."""
+        size = 0
         if self._frames is None:
-            return
+            return size
         for data in self._frames.data_to_send():
             if self._transport.is_closing():
-                return
+                return size
             if data:
+                size += len(data)
                 self._transport.write(data)
             else:
                 self._transport.close()
         if self._frames.close_expected() and self._closing_since is None:
             self._closing_since = self._state.now
             self._transport.resume_reading()  # for the client's close
+        return size
 
     def _leave(self, code: int, reason: str = "") -> None:
         """Tell the replica, once, that the client has gone."""

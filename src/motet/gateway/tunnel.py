@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -23,6 +24,9 @@ BODILESS = (204, 304)
 INFORMAL = 200  # statuses below it announce another answer
 # Headers that are about one connection and so not the endpoint's to set.
 CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # what else a name has could make it another one on its way
 
 
 class TunnelConnection(Answerer, Protocol):
@@ -291,16 +295,16 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
 
 def answer_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int | None, bool]:
     """Return the headers that a client gets of those that an endpoint set, their content-length, and whether it asks to close."""
+    pairs = tuple(pairs)
     headers: list[tuple[str, str]] = []
     length: int | None = None
-    close = False
+    options = {option.strip().lower() for name, value in pairs if name == b"connection" for option in value.split(b",")}
+    own = CONNECTION_HEADERS | (options - {b"content-length"})
     for name, value in pairs:
-        if name == b"connection":
-            close = close or b"close" in value.lower()
-        elif name == b"content-length" and (length is not None or not value.isdigit()):
+        if name == b"content-length" and (length is not None or not value.isdigit()):
             continue
-        elif name not in CONNECTION_HEADERS:
+        if name not in own and _TOKEN(name):
             if name == b"content-length":
                 length = int(value)
             headers.append((name.decode("latin-1"), value.decode("latin-1")))
-    return headers, length, close
+    return headers, length, b"close" in options
