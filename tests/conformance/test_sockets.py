@@ -163,3 +163,10 @@ async def test_a_slow_client(held):
         for _ in range(300):
             assert len(await socket.recv()) == 60_000
     await cancelled.until_reached()
+
+
+async def test_tasks_that_send_together(sockets):
+    """Several tasks may send over one WebSocket; each goes on when its client has read enough."""
+    async with sockets("/together", max_queue=1) as socket, asyncio.timeout(PATIENCE):
+        for _ in range(200):
+            assert len(await socket.recv()) == 60_000

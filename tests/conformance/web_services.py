@@ -263,6 +263,16 @@ class Sockets(motet.Service):
             self.cancelled.reached()
 
     @motet.endpoint
+    async def together(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+
+        async def send() -> None:
+            for _ in range(50):
+                await socket.send_bytes(b"x" * 60_000)
+
+        await asyncio.gather(*(send() for _ in range(4)))
+
+    @motet.endpoint
     async def swallow(self, socket: motet.WebSocket) -> None:
         await socket.accept()
         await self.reached.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
@@ -52,6 +51,8 @@ class Tunnel:
         self._request = request
         self._inbox = request.inbox
         self._loop = asyncio.get_running_loop()
+        self._granted = asyncio.Event()  # several tasks may wait for credit
+        request.on_credit = self._granted.set
         self._start: TunnelStart | None = None
         self.begun = False
         self.complete = False
@@ -232,21 +233,12 @@ class Tunnel:
     async def _item(self, piece: bytes | memoryview) -> None:
         request = self._request
         while request.credit <= 0:
-            granted: asyncio.Future[None] = self._loop.create_future()
-            request.on_credit = functools.partial(_settle, granted)
-            try:
-                await granted
-            finally:
-                request.on_credit = None
+            self._granted.clear()
+            await self._granted.wait()
         if request.cancelled:
             raise OSError("the client has gone")
         request.credit -= len(piece)
         request.reply.item(Payload(piece))
-
-
-def _settle(granted: asyncio.Future[None]) -> None:
-    if not granted.done():
-        granted.set_result(None)
 
 
 def _pairs(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
