@@ -210,7 +210,11 @@ class Replica:
             request.abort()
 
     def _start(self, request: Request) -> None:
-        self._runners[request.endpoint].start(request, self._done(request))
+        done = self._done(request)
+        if request.cancelled:  # since a thread has passed its slot on to it
+            done()
+        else:
+            self._runners[request.endpoint].start(request, done)
 
     def _done(self, request: Request) -> Done:
         release = self._release[request.endpoint]
