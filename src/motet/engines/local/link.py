@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from motet.engines.local.sharing import Sharing
 from motet.errors import MotetError, Unavailable
 from motet.runtime.exchange import Exchange
-from motet.wire.failure import decode_failure
+from motet.wire.failure import decode_failure, record
 from motet.wire.frames import (
     LARGE,
     AnswerMeta,
@@ -175,8 +175,12 @@ class SocketLink(asyncio.Protocol):
                 self._sharing.forgotten(meta)
             elif kind in (_RESULT, _ITEM) and len(meta):  # cancelled here while its answer was on the way
                 self._payload(decode_answer(meta), body)
-        except Exception:
+        except Exception as error:
             log.exception("an answer of %s to %s couldn't be delivered", self.replica, exchange.name if exchange is not None else "nobody")
+            if exchange is not None and self._exchanges.pop(number, None) is not None:  # nobody else would tell its caller
+                self._writer.write(pack(FrameKind.CANCEL, number))
+                exchange.fail(record(error, endpoint=exchange.name, replica=self.replica))
+                self._close_if_retired()
 
     def _payload(self, described: AnswerMeta, body: bytes | memoryview) -> Payload:
         try:
