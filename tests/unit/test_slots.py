@@ -10,6 +10,7 @@ from motet.context import Context
 from motet.options import Config
 from motet.runtime.exchange import Format, Request
 from motet.runtime.replica import Replica, ReplicaSpec
+from motet.runtime.threads import WorkerThreads
 from motet.service import definition_of
 from motet.testing import PATIENCE
 from motet.wire import codec
@@ -97,3 +98,19 @@ def test_request_that_is_cancelled_while_a_thread_passes_its_slot_on():
         await replica.stop()
 
     asyncio.run(go())
+
+
+def test_no_more_threads(monkeypatch):
+    """Where the system has no thread left, those that there are do the work."""
+    threads = WorkerThreads(2, name="few")
+    first, second = threading.Event(), threading.Event()
+    threads.submit(first.set)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    threads.submit(second.set)
+    assert first.wait(PATIENCE)
+    assert second.wait(PATIENCE)
+    threads.close()

@@ -44,8 +44,14 @@ class WorkerThreads:
 
     def _grow(self) -> None:
         thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more; those that there are will do it later
+            if not self._threads:
+                raise
+            log.error("%s goes on with %d threads of %d: %s", self._name, len(self._threads), self._count, error)  # noqa: TRY400  # nothing else to see
+            return
         self._threads.append(thread)
-        thread.start()
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
