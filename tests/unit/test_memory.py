@@ -19,7 +19,7 @@ from motet.engines.local.sharing import Sharing, open_side, take_side
 from motet.errors import MotetError, Unavailable, UsageError
 from motet.testing import PATIENCE
 from motet.wire import buffers, memory, segments
-from motet.wire.frames import parts_of
+from motet.wire.frames import FrameKind, FrameReader, parts_of
 from motet.wire.memory import Pool, class_of
 from motet.wire.payload import Payload
 from motet.wire.segments import PAGE, Segment, SharedBuffer
@@ -330,15 +330,20 @@ def test_full_side_socket():
 
 
 def test_place_without_descriptor():
-    """A frame that refers to a segment which never came is an error, not a wait."""
+    """A frame that refers to a segment which never came is an error, not a wait; the segment comes with the next one."""
 
     async def go():
         pool = Pool(64 * MB)
         buffer = written(pool, "lost")
         with Ends() as ends:
-            (_, place) = parts_of(Payload(b"", (buffer,)))
+            (_, place) = parts_of(ends.out.prepare(Payload(b"", (buffer,))))
+            assert ends.into._side.recv(64)  # without room for a descriptor
+            forget_segments()
             with pytest.raises(MotetError, match="descriptor"):
                 ends.into.find(place)
+            FrameReader(lambda kind, _, meta, __: ends.out.lacking(meta) if kind == FrameKind.LACK else None).feed(ends.frames.pop())
+            (found,) = ends.send(Payload(b"", (buffer,)))
+            assert bytes(found)[:4] == b"lost"
 
     asyncio.run(go())
 

@@ -42,6 +42,7 @@ class FrameKind(enum.IntEnum):
     FAILURE = 8
     RECEIVED = 9  # the receiver holds what so many frames have placed in shared memory
     FORGET = 10  # no frame refers to a segment any more, unless its descriptor comes anew
+    LACK = 11  # a segment's descriptor didn't arrive, so it has to come again
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("motet.link")
 
-_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE, _FORGET, _CREDIT = (
+_CALL, _RESULT, _ITEM, _END, _BEGIN, _FAILURE, _FORGET, _CREDIT, _LACK = (
     int(k)
     for k in (
         FrameKind.CALL, FrameKind.RESULT, FrameKind.ITEM, FrameKind.END, FrameKind.BEGIN, FrameKind.FAILURE, FrameKind.FORGET,
-        FrameKind.CREDIT,
+        FrameKind.CREDIT, FrameKind.LACK,
     )
 )  # fmt: skip
 _NO_META = AnswerMeta()
@@ -173,6 +173,8 @@ class SocketLink(asyncio.Protocol):
                     self._deliver(kind, exchange, meta, body)
             elif kind == _FORGET:
                 self._sharing.forgotten(meta)
+            elif kind == _LACK:
+                self._sharing.lacking(meta)
             elif kind in (_RESULT, _ITEM) and len(meta):  # cancelled here while its answer was on the way
                 self._payload(decode_answer(meta), body)
         except Exception as error:

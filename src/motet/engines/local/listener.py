@@ -35,11 +35,11 @@ from motet.wire.payload import Payload
 log = logging.getLogger("motet.listener")
 
 # Plain numbers: members of an enum are slower to compare and to pack.
-_CALL, _CANCEL, _CREDIT, _RESULT, _ITEM, _RECEIVED, _FORGET, _END = (
+_CALL, _CANCEL, _CREDIT, _RESULT, _ITEM, _RECEIVED, _FORGET, _END, _LACK = (
     int(k)
     for k in (
         FrameKind.CALL, FrameKind.CANCEL, FrameKind.CREDIT, FrameKind.RESULT, FrameKind.ITEM, FrameKind.RECEIVED, FrameKind.FORGET,
-        FrameKind.END,
+        FrameKind.END, FrameKind.LACK,
     )
 )  # fmt: skip
 BACKLOG = 1024
@@ -154,6 +154,8 @@ class CallerConnection(asyncio.Protocol):
             self.sharing.confirmed(meta)
         elif kind == _FORGET:
             self.sharing.forgotten(meta)
+        elif kind == _LACK:
+            self.sharing.lacking(meta)
         else:
             log.error("%s got a frame of kind %s", self._replica.spec.identity, describe(kind))
 

@@ -91,6 +91,11 @@ class Sharing:
         segment.takers.add(self)
         return True
 
+    def lacking(self, meta: bytes | memoryview) -> None:
+        """Push a segment again the next time it is referred to; the other end had no room for its descriptor."""
+        if (segment := self._pushed.pop(decode_number(meta), None)) is not None:
+            segment.takers.discard(self)
+
     def keep(self, payload: Payload) -> None:
         """Hold what a sent payload refers to, until the other end has said that it does."""
         if not self._closed and payload.shared:
@@ -134,6 +139,7 @@ class Sharing:
             except OSError:
                 data, descriptors = b"", []
             if not descriptors:
+                self._write(pack(FrameKind.LACK, 0, encode_meta(key)))
                 message = "a frame refers to shared memory whose descriptor hasn't come: this process may have too many open"
                 raise MotetError(message)
             given, block_size, blocks = _PUSHED.unpack(data)
