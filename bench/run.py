@@ -95,7 +95,7 @@ def main() -> None:
         )
         results = Results.load(RESULTS).updated(run, tables)
         results.save(RESULTS)
-        _show_written([RESULTS, *page.write(results)])
+        _show_written([RESULTS, *page.write(Results.load(RESULTS))])  # rounded, as it will be read again
     else:
         print("Nothing is written: this was no full run, and without --write.", file=sys.stderr)
 
