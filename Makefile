@@ -65,7 +65,8 @@ test: lint types ## everything that has to pass: lint, types, tests (ARGS="..." 
 		exec $(BIN)/python -m pytest -m "not browser" $(ARGS); fi
 
 fuzz: $(VENV)/.ready-dev ## send mutated requests to the gateway for longer than make test does (MOTET_FUZZ=number of them)
-	MOTET_FUZZ=$(MOTET_FUZZ) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_gateway_conformance.py $(ARGS)
+	MOTET_FUZZ=$(MOTET_FUZZ) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_gateway_conformance.py \
+		tests/integration/test_openapi_conformance.py $(ARGS)
 
 lint: $(VENV)/.ready-dev ## ruff, formatting, the import contract
 	$(BIN)/ruff check .

@@ -123,7 +123,7 @@ class Zoo(motet.Service):
         return when
 
     @motet.endpoint
-    async def seconds(self, span: dt.timedelta) -> float:
+    async def seconds(self, span: Annotated[dt.timedelta, Strict()]) -> float:
         return span.total_seconds()
 
     @motet.endpoint
