@@ -23,6 +23,13 @@ def no_other(value):
     return value
 
 
+def no_twice(values):
+    """Pydantic takes a list with repeated items for a set, and its schemas don't say that."""
+    if isinstance(values, list) and len(values) != len({repr(value) for value in values}):
+        raise ValueError("an item comes twice")
+    return values
+
+
 # Pydantic takes `true` and "1" for 1 unless told otherwise, and its schemas don't say that.
 Exact = BeforeValidator(no_other)
 Whole = Annotated[int, Exact]
@@ -144,7 +151,7 @@ class Zoo(motet.Service):
         whole: Annotated[int, Field(multiple_of=3), Exact],
         real: Annotated[float, Field(gt=0, lt=1), Exact],
         both: tuple[Whole, str],
-        some: Annotated[set[Whole], Field(max_length=4)],
+        some: Annotated[set[Whole], Field(max_length=4), BeforeValidator(no_twice)],
     ) -> dict[str, float | list[int] | str]:
         return {"whole": whole, "real": real, "both": both[1], "some": sorted(some)}
 
