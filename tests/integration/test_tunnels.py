@@ -57,6 +57,16 @@ class Hall(motet.Service):
 
         return StreamingResponse(body())
 
+    @motet.endpoint(methods=("GET",), idempotent=True)
+    async def drip(self) -> StreamingResponse:
+        async def body():
+            yield b"first"
+            self.reached.reached()
+            await self.reached.wait()
+            yield b"last"
+
+        return StreamingResponse(body())
+
     @motet.endpoint(methods=("GET",))
     async def headers(self) -> motet.Response:
         odd = {
@@ -127,6 +137,27 @@ async def test_a_request_that_nobody_has_read_is_repeated(local):
         await reached.until_reached(2)
         reached.open()
         assert (await call).json() == 100_000
+
+
+async def test_an_answer_that_has_begun_is_not_repeated(local):
+    """It is cut, though the endpoint is idempotent: another replica would begin it once more, in its middle."""
+    status, reached = local
+    taken = bytearray()
+
+    async def read(answer):
+        async for piece in answer.aiter_bytes():
+            taken.extend(piece)
+
+    async with (
+        httpx.AsyncClient(base_url=status.url, timeout=PATIENCE, trust_env=False) as client,
+        client.stream("GET", "/drip") as answer,
+    ):
+        await reached.until_reached()
+        os.kill(replica_pid(status), signal.SIGKILL)
+        reached.open()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await read(answer)
+    assert taken == b"first"
 
 
 async def test_an_upload_is_in_nobodys_memory(local):

@@ -262,18 +262,12 @@ class MessageExchange(TwoWayExchange, kw_only=True):
     Attributes:
         messages: for that server, each with the bytes that it took of the window.
         reads: whether more of the client's messages may be sent.
-        begun: whether the client has been answered.
+        denied: whether the client is answered instead of accepted.
     """
 
     messages: asyncio.Queue[tuple[Message, int]]
     reads: asyncio.Event
-    begun: bool = False
     denied: bool = False
-
-    @property
-    def begun_stream(self) -> bool:
-        """Whether it can't be given to another replica any more."""
-        return self.begun or self.kept is None
 
     def choke(self, *, choked: bool) -> None:
         """Stop reading from the client, or go on."""

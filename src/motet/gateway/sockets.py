@@ -341,16 +341,9 @@ class SocketExchange(TwoWayExchange, kw_only=True):
 
     Attributes:
         connection: of the client.
-        begun: whether the client has been answered.
     """
 
     connection: SocketConnection | None = None
-    begun: bool = False
-
-    @property
-    def begun_stream(self) -> bool:
-        """Whether it can't be given to another replica any more."""
-        return self.begun or self.kept is None
 
     def choke(self, *, choked: bool) -> None:
         """Stop reading from the client, or go on."""

@@ -44,6 +44,7 @@ class TwoWayExchange(Exchange, kw_only=True):
         has_replica: whether a replica got it.
         over: whether all pieces have come.
         done: whether it has ended.
+        begun: whether a part of the answer is out.
         kept: what was sent, until the replica takes of it: one that refuses to begin leaves the request to another.
     """
 
@@ -51,12 +52,13 @@ class TwoWayExchange(Exchange, kw_only=True):
     has_replica: bool = False
     over: bool = False
     done: bool = False
+    begun: bool = False
     kept: list[bytes] | None = msgspec.field(default_factory=list[bytes])
 
     @property
     def begun_stream(self) -> bool:
-        """Whether a replica has taken pieces that nobody can send again."""
-        return self.kept is None
+        """Whether it can't be given to another replica any more: the client has been answered, or pieces were taken and are gone."""
+        return self.begun or self.kept is None
 
     @property
     def held(self) -> int:
@@ -115,7 +117,6 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         bodiless: whether the answer has headers only.
         expects: whether the client waits for `100 Continue`.
         started: whether it has its turn.
-        begun: whether a part of the answer is out.
         broken: why the rest of its body can't be read, from before its turn.
         owed: bytes that the client has and the replica hasn't heard of.
         chunked: whether the answer goes out in chunks.
@@ -129,7 +130,6 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
     bodiless: bool
     expects: bool
     started: bool = False
-    begun: bool = False
     broken: MotetError | None = None
     owed: int = 0
     chunked: bool = False
