@@ -116,6 +116,12 @@ class _Options:
         self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._timeout = timeout
 
+    def options(self, *, timeout: float | None = None, request_id: str | None = None, headers: Mapping[str, str] | None = None) -> Self:
+        """Return a client whose requests have other options, with the same connections."""
+        changed = copy.copy(self)
+        changed._change(timeout, request_id, headers)  # noqa: SLF001  # a copy of itself
+        return changed
+
     def _change(self, timeout: float | None, request_id: str | None, headers: Mapping[str, str] | None) -> None:
         self._timeout = self._timeout if timeout is None else timeout
         self._headers = {**self._headers, **(headers or {}), **({} if request_id is None else {"x-request-id": request_id})}
@@ -148,12 +154,6 @@ class Client(_Options):
         super().__init__(url, api_key, timeout)
         self._http = httpx.Client() if http is None else http
         self._owned = http is None
-
-    def options(self, *, timeout: float | None = None, request_id: str | None = None, headers: Mapping[str, str] | None = None) -> Self:
-        """Return a client whose requests have other options, with the same connections."""
-        changed = copy.copy(self)
-        changed._change(timeout, request_id, headers)  # noqa: SLF001  # a copy of itself
-        return changed
 
     def close(self) -> None:
         """Close the connections."""
@@ -229,12 +229,6 @@ class AsyncClient(_Options):
         super().__init__(url, api_key, timeout)
         self._http = httpx.AsyncClient() if http is None else http
         self._owned = http is None
-
-    def options(self, *, timeout: float | None = None, request_id: str | None = None, headers: Mapping[str, str] | None = None) -> Self:
-        """Return a client whose requests have other options, with the same connections."""
-        changed = copy.copy(self)
-        changed._change(timeout, request_id, headers)  # noqa: SLF001  # a copy of itself
-        return changed
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,11 +1,15 @@
 """The program `motet` in a folder and a runtime folder of its own."""
 
+import pickle
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cli_program import Program
+
+from motet.testing import Gate
 
 
 @pytest.fixture
@@ -18,3 +22,23 @@ def program(tmp_path):
     finally:
         program.close()
         shutil.rmtree(runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def gate():
+    with Gate() as gate:
+        yield gate
+
+
+@pytest.fixture
+def app(program, gate, request):
+    """The program, in a folder with the app of the test's file, which a gate can hold."""
+    program.write("app.py", request.module.APP)
+    (program.folder / "gate.pickle").write_bytes(pickle.dumps(gate))
+    return program
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool

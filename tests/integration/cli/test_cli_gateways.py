@@ -1,14 +1,10 @@
 """Several gateways on one port, other options of HTTP, and what a server says while it stops: as processes."""
 
 import os
-import pickle
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-
-from motet.testing import Gate
 
 APP = """
 import logging
@@ -38,26 +34,6 @@ class Desk(motet.Service):
 
 app = Desk.bind(pickle.loads(pathlib.Path("gate.pickle").read_bytes()))
 """
-
-
-@pytest.fixture
-def gate():
-    with Gate() as gate:
-        yield gate
-
-
-@pytest.fixture
-def app(program, gate):
-    """The program, in a folder with an app that a gate can hold."""
-    program.write("app.py", APP)
-    (program.folder / "gate.pickle").write_bytes(pickle.dumps(gate))
-    return program
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
 
 
 def gateways(program):

@@ -1,15 +1,11 @@
 """`motet serve` as a whole: what it prints works, it stops as asked, and what is killed is replaced."""
 
-import pickle
 import shlex
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-
-from motet.testing import Gate
 
 APP = """
 import os
@@ -64,26 +60,6 @@ class Front(motet.Service):
 
 app = Front.bind(Worker.bind(pickle.loads(pathlib.Path("gate.pickle").read_bytes())))
 """
-
-
-@pytest.fixture
-def gate():
-    with Gate() as gate:
-        yield gate
-
-
-@pytest.fixture
-def app(program, gate):
-    """The program, in a folder with an app that a gate can hold."""
-    program.write("app.py", APP)
-    (program.folder / "gate.pickle").write_bytes(pickle.dumps(gate))
-    return program
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
 
 
 class TestServing:
