@@ -128,6 +128,7 @@ class Context:
         data_dir: a folder that this service may write to; it exists.
         secrets: the secrets that the service names in its `Assets`.
         environment: the environment variables that the service declares.
+        assets: where the models and data that the service names in its `Assets` are.
     """
 
     app: str
@@ -137,6 +138,7 @@ class Context:
     data_dir: Path
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    assets: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
 class _Injected:

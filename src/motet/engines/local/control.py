@@ -176,6 +176,8 @@ class Spawn(Message, frozen=True):
     socket: str
     data: str
     supervisor: int
+    secrets: dict[str, str]
+    assets: dict[str, str]
     fork: bool = True
 
 

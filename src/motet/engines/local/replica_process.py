@@ -150,7 +150,9 @@ class _Host:
             replica=message.identity,
             engine="local",
             data_dir=Path(message.data),
+            secrets=message.secrets,
             environment=config.environment.env,
+            assets={name: Path(path) for name, path in message.assets.items()},
         )
         replica = Replica(
             ReplicaSpec(

@@ -15,7 +15,8 @@ from motet.engines.interface import NodeStatus, ReplicaStatus
 from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
 from motet.engines.local.linux import exit_text
 from motet.engines.local.plan import NodePlan
-from motet.engines.local.processes import END_WAIT, Zygote, exit_status_of_group, kill
+from motet.engines.local.preparation import Prepared
+from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
 from motet.errors import StartError
 from motet.options import Config
 from motet.runtime.lifecycle import REPLICA, SLOT, Lifecycle
@@ -57,7 +58,7 @@ class _Version:
     """What replicas are made from."""
 
     plan: NodePlan
-    zygote: Zygote
+    prepared: Prepared
     handles: Mapping[str, HandleSpec]
 
 
@@ -77,12 +78,12 @@ class Slot:
     """The replicas of one node of a server."""
 
     def __init__(
-        self, address: str, app: str, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec], *, surroundings: Surroundings
+        self, address: str, app: str, plan: NodePlan, prepared: Prepared, handles: Mapping[str, HandleSpec], *, surroundings: Surroundings
     ) -> None:
         self.address = address
         self.app = app
         self.plan = plan
-        self.zygote = zygote
+        self.prepared = prepared
         self.handles = handles
         self.users: set[str] = {app}
         self.lifecycle = Lifecycle(SLOT, "starting", owner=address)
@@ -149,9 +150,11 @@ class Slot:
             socket=record.socket,
             data=str(self._around.folder / "data" / self.address),
             supervisor=os.getpid(),
+            secrets=dict(self.prepared.secrets),
+            assets=dict(self.prepared.assets),
         )
         try:
-            record.pid = await self.zygote.spawn(message)
+            record.pid = await self.prepared.zygote.spawn(message)
             if record.lifecycle.state == "stopping":  # retired before there was a process that could be told
                 kill(record.pid)
             status = await exit_status_of_group(record.pid)
@@ -233,10 +236,10 @@ class Slot:
 
     # -- all replicas ----------------------------------------------------------------------------------------------
 
-    def begin(self, plan: NodePlan, zygote: Zygote, handles: Mapping[str, HandleSpec]) -> None:
+    def begin(self, plan: NodePlan, prepared: Prepared, handles: Mapping[str, HandleSpec]) -> None:
         """Start replicas of a new version beside the old ones; `settled` tells of them, then `commit` or `roll_back`."""
-        self._before = _Version(self.plan, self.zygote, self.handles)
-        self.plan, self.zygote, self.handles = plan, zygote, handles
+        self._before = _Version(self.plan, self.prepared, self.handles)
+        self.plan, self.prepared, self.handles = plan, prepared, handles
         self.settled = asyncio.get_running_loop().create_future()
         self._failed_starts = 0
         if self.lifecycle.allows("retry"):
@@ -253,7 +256,7 @@ class Slot:
         if self._before is None:
             return
         failed = self.plan
-        self.plan, self.zygote, self.handles = self._before.plan, self._before.zygote, self._before.handles
+        self.plan, self.prepared, self.handles = self._before.plan, self._before.prepared, self._before.handles
         self._before = None
         if not self.settled.done():
             self.settled.set_result(None)
@@ -273,12 +276,12 @@ class Slot:
         for _ in range(missing):
             self._launch(self.plan)
 
-    def adopt(self, plan: NodePlan, zygote: Zygote) -> None:
-        """Take a plan that differs in nothing that concerns running replicas, and a zygote with the newest code for later ones."""
+    def adopt(self, plan: NodePlan, prepared: Prepared) -> None:
+        """Take a plan that differs in nothing that concerns running replicas, and what later ones are made with: the newest code."""
         for record in self._records:
             if record.plan is self.plan:
                 record.plan = plan
-        self.plan, self.zygote = plan, zygote
+        self.plan, self.prepared = plan, prepared
 
     async def count(self) -> None:
         """Ask all replicas how many calls they have; one that has just begun may be in no report yet."""

@@ -17,6 +17,7 @@ from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import Gateways
 from motet.engines.local.linux import adopt_orphans
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
+from motet.engines.local.preparation import Preparation, Prepared
 from motet.engines.local.processes import Zygote
 from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
@@ -74,6 +75,7 @@ class Supervisor:
         self.report = report
         self.reception = Reception(self)
         self._slots: dict[str, Slot] = {}
+        self._preparation = Preparation()
         self._zygotes: set[Zygote] = set()  # all that were started
         self._deployed_from: set[Zygote] = set()
         self._numbers = 0
@@ -105,7 +107,7 @@ class Supervisor:
 
     async def close_unused_zygotes(self) -> None:
         """End the zygotes that something was deployed from and that no replica would be started from any more."""
-        unused = self._deployed_from - {slot.zygote for slot in self._slots.values()}
+        unused = self._deployed_from - {slot.prepared.zygote for slot in self._slots.values()}
         self._deployed_from -= unused
         self._zygotes -= unused
         await asyncio.gather(*(zygote.close() for zygote in unused))
@@ -134,14 +136,22 @@ class Supervisor:
             StartError: a service couldn't be started; nothing of the app is left running.
         """
         self._check_new(plan)
-        self._deployed_from.add(zygote)
-        app = App(plan, {})
-        self.apps[plan.name] = app
+        app = self.apps[plan.name] = App(plan, {})
+        try:
+            prepared = await self._preparation.prepare(plan, zygote)
+        except BaseException:
+            if self.apps.get(plan.name) is app:
+                del self.apps[plan.name]
+            raise
+        if self.apps.get(plan.name) is not app:
+            message = f"{plan.name} was deleted while it was prepared"
+            raise ShuttingDown(message)
+        self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
         if zygote.hazard is not None:
             self.report(f"replicas are started by spawning, not forking, since {zygote.hazard}")
         for notice in plan.notices:
             self.report(f"declared, checked, and not yet acted on: {notice}")
-        started = [self._place(app, node, zygote) for node in plan.nodes]
+        started = [self._place(app, node, prepared[node.name]) for node in plan.nodes]
         self._tell_gateway()
         try:
             await asyncio.gather(*(asyncio.shield(slot.settled) for slot in started))  # hears of the first failure at once
@@ -162,19 +172,19 @@ class Supervisor:
         if clash := [path for path in plan.paths.values() if path in taken]:
             raise UsageError(f"the path {clash[0]} is taken", found=f"by the app {taken[clash[0]]!r}", instead="another route")
 
-    def _place(self, app: App, node: NodePlan, zygote: Zygote) -> Slot:
+    def _place(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
         """Return the slot of a node: one that runs an equal node, or a new one."""
         for slot in self._slots.values():
             if slot.plan.identity == node.identity and slot.lifecycle.state in ("starting", "running"):
                 slot.users.add(app.plan.name)
                 app.addresses[node.name] = slot.address
                 return slot
-        slot = self._new_slot(app, node, zygote)
+        slot = self._new_slot(app, node, prepared)
         app.addresses[node.name] = slot.address
         slot.start()
         return slot
 
-    def _new_slot(self, app: App, node: NodePlan, zygote: Zygote) -> Slot:
+    def _new_slot(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
         number = 1
         while (address := node.name if number == 1 else f"{node.name}-{number}") in self._slots:
             number += 1
@@ -186,7 +196,7 @@ class Supervisor:
             report=self.report,
             changed=self._tell_gateway,
         )
-        slot = Slot(address, app.plan.name, node, zygote, self._handles(app, node, app.addresses), surroundings=around)
+        slot = Slot(address, app.plan.name, node, prepared, self._handles(app, node, app.addresses), surroundings=around)
         self._slots[address] = slot
         return slot
 
@@ -202,7 +212,8 @@ class Supervisor:
         Raises:
             StartError: the new version of a node can't be started; the old version of the app runs on.
         """
-        self._deployed_from.add(zygote)
+        prepared = await self._preparation.prepare(plan, zygote)
+        self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
         old, app = self.apps[plan.name], App(plan, {})
         kept: list[tuple[Slot, NodePlan]] = []
         changed: dict[str, Slot] = {}
@@ -211,7 +222,7 @@ class Supervisor:
             slot = self._slots.get(old.addresses.get(node.name, ""))
             if slot is None or slot.users != {plan.name}:
                 used = {address for address, other in self._slots.items() if plan.name in other.users}
-                slot = self._place(app, node, zygote)
+                slot = self._place(app, node, prepared[node.name])
                 if slot.address not in used:
                     added[node.name] = slot
                 continue
@@ -220,7 +231,7 @@ class Supervisor:
             if slot.plan.digest == node.digest and dict(slot.handles) == handles:
                 kept.append((slot, node))
             else:
-                slot.begin(node, zygote, handles)
+                slot.begin(node, prepared[node.name], handles)
                 changed[node.name] = slot
         try:
             await asyncio.gather(*(asyncio.shield(slot.settled) for slot in (*changed.values(), *added.values())))
@@ -230,7 +241,7 @@ class Supervisor:
                 await self._leave(slot.address, plan.name)
             raise
         for slot, node in kept:
-            slot.adopt(node, zygote)
+            slot.adopt(node, prepared[node.name])
         self.apps[plan.name] = app
         self._tell_gateway()
         await asyncio.gather(*(slot.commit() for slot in changed.values()))
