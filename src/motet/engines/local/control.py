@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 
 from motet.engines.interface import ServerStatus
-from motet.engines.local.linux import peer_is_own
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe
 from motet.errors import MotetError
 from motet.gateway.routes import AppRoutes
+from motet.linux import peer_is_own
 from motet.runtime.plans import HandleSpec
 from motet.wire.failure import Failure
 

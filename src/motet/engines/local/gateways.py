@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from motet.engines.local.control import Accept, Apps, ControlConnection, Drain, Drained, Hello, Ready, Stop
-from motet.engines.local.linux import exit_text
 from motet.engines.local.processes import exit_status, kill, start_process
 from motet.gateway.routes import AppRoutes
+from motet.linux import exit_text
 from motet.options import HttpOptions
 
 BACKOFF = (0.0, 0.1, 0.5, 1.0, 5.0)  # s before a gateway that died is started again, by deaths in a row

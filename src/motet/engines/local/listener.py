@@ -10,9 +10,9 @@ import socket
 import time
 from typing import cast
 
-from motet.engines.local.linux import peer_is_own
 from motet.engines.local.sharing import Sharing, take_side
 from motet.errors import MotetError, Unavailable
+from motet.linux import peer_is_own
 from motet.runtime.exchange import CODEC, HTTP, TUNNEL, Request
 from motet.runtime.replica import Replica
 from motet.wire import failure

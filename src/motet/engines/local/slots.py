@@ -13,11 +13,11 @@ from typing import Any
 
 from motet.engines.interface import NodeStatus, ReplicaStatus
 from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
-from motet.engines.local.linux import exit_text
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
 from motet.errors import StartError
+from motet.linux import exit_text
 from motet.options import Config
 from motet.runtime.lifecycle import REPLICA, SLOT, Lifecycle
 from motet.runtime.plans import HandleSpec

@@ -15,7 +15,6 @@ from motet.engines.interface import AppStatus, ServerStatus
 from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import Gateways
-from motet.engines.local.linux import adopt_orphans
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.preparation import Preparation, Prepared
 from motet.engines.local.processes import Zygote
@@ -23,6 +22,7 @@ from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
 from motet.gateway.routes import AppRoutes, endpoint_routes
+from motet.linux import adopt_orphans
 from motet.options import HttpOptions
 from motet.runtime.plans import HandleSpec
 

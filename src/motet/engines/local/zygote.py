@@ -34,12 +34,12 @@ from motet.engines.local.control import (
     pack_message,
     unpack_message,
 )
-from motet.engines.local.linux import die_with_parent, fork_hazard
 from motet.engines.local.plan import AppPlan, plan_graph
 from motet.engines.local.replica_process import node_arguments, node_class, run_replica
 from motet.errors import TargetError
 from motet.graph import compile_graph
 from motet.identity import is_users_file
+from motet.linux import die_with_parent, fork_hazard
 from motet.service import definition_of
 from motet.targets import importing, load_script, load_target
 from motet.wire import failure, names
