@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from motet.errors import BodyTooLarge, MalformedRequest, MotetError
-from motet.gateway import answers
 from motet.gateway.exchange import HttpExchange
 from motet.media import EVENTS, media_type
 from motet.wire.failure import record
@@ -111,8 +110,5 @@ class CodedExchange(HttpExchange, kw_only=True):
         self.working = None
         if working.cancelled():
             return
-        connection, body = self.connection, working.result()
-        lines = b"content-encoding: gzip\r\n" + connection.last_lines(self)
-        connection.write(answers.success(content_type, len(body), self.request_id, lines))
-        connection.write(body)
-        connection.finished(self)
+        self.lines += b"content-encoding: gzip\r\n"
+        super().on_result(Payload(working.result()), content_type)
