@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +17,7 @@ CLOSE = b"connection: close\r\n"
 KEEP_ALIVE = b"connection: keep-alive\r\n"  # a client of HTTP/1.0 has to be told
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+SMALL = 65536  # bytes up to which it is cheaper to copy a body behind its head than to write twice
 
 _to_json = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -40,6 +41,24 @@ def success(content_type: str | None, length: int, request_id: str, connection: 
 def stream_head(content_type: str | None, request_id: str, framing: bytes) -> bytes:
     """Return the head of a stream; `framing` is complete header lines."""
     return b"%bx-request-id: %b\r\n%b\r\n" % (_typed_start(content_type), request_id.encode(), framing)
+
+
+def write_piece(
+    write: Callable[[bytes | bytearray | memoryview], object], data: bytes | bytearray | memoryview, *, head: bytes = b"", chunked: bool
+) -> None:
+    """Write a piece of a body, as a chunk if the body comes in chunks, behind the head if that isn't out yet."""
+    if chunked and not data:  # a chunk of nothing would be the end
+        write(head)
+    elif len(data) <= SMALL:
+        write(b"".join((head, b"%x\r\n" % len(data), data, b"\r\n") if chunked else (head, data)))
+    elif chunked:
+        write(b"%b%x\r\n" % (head, len(data)))
+        write(data)
+        write(b"\r\n")
+    else:
+        if head:
+            write(head)
+        write(data)
 
 
 def head(status: int, headers: Iterable[tuple[str, str]], connection: bytes) -> bytes:

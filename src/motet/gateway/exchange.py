@@ -16,8 +16,6 @@ from motet.runtime.exchange import WINDOW, Exchange
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
 
-SMALL = 65536  # bytes up to which it is cheaper to copy a body behind its head than to write twice
-
 
 class Answerer(Protocol):
     """The connection of a request, as the request sees it."""
@@ -66,10 +64,42 @@ class Turn(Protocol):
         """Go on writing, after the client has taken what there was."""
 
 
-class Refusal:
+class Immediate:
+    """An answer that the gateway gives by itself, at once."""
+
+    __slots__ = ("_connection", "_request_id", "close", "lines", "old")
+
+    def __init__(self, connection: Answerer, *, request_id: str, close: bool, lines: bytes = b"", old: bool = False) -> None:
+        self._connection = connection
+        self._request_id = request_id
+        self.close = close
+        self.lines = lines
+        self.old = old
+
+    @property
+    def size(self) -> int:
+        """Nothing that counts."""
+        return 0
+
+    def start(self) -> None:
+        """Answer."""
+        self._connection.write(self._answer(self._connection.last_lines(self)))
+        self._connection.finished(self)
+
+    def _answer(self, line: bytes) -> bytes:
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Have nothing to stop."""
+
+    def resume(self) -> None:
+        """Have nothing left to write."""
+
+
+class Refusal(Immediate):
     """An error that the gateway itself answers with."""
 
-    __slots__ = ("_bodiless", "_connection", "_error", "_more", "_request_id", "close", "lines", "old")
+    __slots__ = ("_bodiless", "_error", "_more")
 
     def __init__(
         self,
@@ -83,65 +113,26 @@ class Refusal:
         bodiless: bool = False,
         more: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection = connection
+        super().__init__(connection, request_id=request_id, close=close, lines=lines, old=old)
         self._error = error
-        self._request_id = request_id
         self._bodiless = bodiless
         self._more = more or {}
-        self.close = close
-        self.lines = lines
-        self.old = old
 
-    @property
-    def size(self) -> int:
-        """Nothing that counts."""
-        return 0
-
-    def start(self) -> None:
-        """Answer."""
-        line = self._connection.last_lines(self)
-        self._connection.write(answers.error_of(self._error, self._request_id, line, more=self._more, bodiless=self._bodiless))
-        self._connection.finished(self)
-
-    def push(self, piece: bytes) -> None:
-        """Drop a piece of the body."""
-
-    def cancel(self) -> None:
-        """Have nothing to stop."""
-
-    def resume(self) -> None:
-        """Have nothing left to write."""
+    def _answer(self, line: bytes) -> bytes:
+        return answers.error_of(self._error, self._request_id, line, more=self._more, bodiless=self._bodiless)
 
 
-class Allowed:
+class Allowed(Immediate):
     """The answer to OPTIONS: which methods there are, and to a browser's preflight what a page may send."""
 
-    __slots__ = ("_connection", "_methods", "_request_id", "close", "lines", "old")
+    __slots__ = ("_methods",)
 
     def __init__(self, connection: Answerer, methods: str, *, request_id: str, close: bool, lines: bytes, old: bool) -> None:
-        self._connection = connection
+        super().__init__(connection, request_id=request_id, close=close, lines=lines, old=old)
         self._methods = methods
-        self._request_id = request_id
-        self.close = close
-        self.lines = lines
-        self.old = old
 
-    @property
-    def size(self) -> int:
-        """Nothing that counts."""
-        return 0
-
-    def start(self) -> None:
-        """Answer."""
-        headers = {"allow": self._methods, "x-request-id": self._request_id}
-        self._connection.write(answers.head(HTTPStatus.NO_CONTENT, headers.items(), self._connection.last_lines(self)))
-        self._connection.finished(self)
-
-    def cancel(self) -> None:
-        """Have nothing to stop."""
-
-    def resume(self) -> None:
-        """Have nothing left to write."""
+    def _answer(self, line: bytes) -> bytes:
+        return answers.head(HTTPStatus.NO_CONTENT, [("allow", self._methods), ("x-request-id", self._request_id)], line)
 
 
 class HttpExchange(Exchange, kw_only=True):
@@ -194,7 +185,7 @@ class HttpExchange(Exchange, kw_only=True):
         connection = self.connection
         body = payload.whole() if payload.buffers else payload.head
         head = answers.success(content_type, len(body), self.request_id, connection.last_lines(self))
-        if len(body) <= SMALL:
+        if len(body) <= answers.SMALL:
             connection.write(b"".join((head, body)))
         else:
             connection.write(head)
@@ -233,19 +224,8 @@ class HttpExchange(Exchange, kw_only=True):
         self._finish_stream()
 
     def _piece(self, data: bytes | bytearray | memoryview) -> None:
-        write = self.connection.write
         head, self.head = self.head, b""
-        if self.chunked and not data:  # a chunk of nothing would be the end
-            write(head)
-        elif len(data) <= SMALL:
-            write(b"".join((head, b"%x\r\n" % len(data), data, b"\r\n") if self.chunked else (head, data)))
-        elif self.chunked:
-            write(b"%b%x\r\n" % (head, len(data)))
-            write(data)
-            write(b"\r\n")
-        else:
-            write(head)
-            write(data)
+        answers.write_piece(self.connection.write, data, head=head, chunked=self.chunked)
 
     def _finish_stream(self) -> None:
         if end := self.head + (answers.LAST_CHUNK if self.chunked else b""):

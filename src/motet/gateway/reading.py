@@ -16,7 +16,7 @@ from motet.errors import (
 )
 from motet.gateway.cors import is_preflight
 from motet.gateway.entry import Origin, RequestHead, new_tunnel, socket_route, tunnelled
-from motet.gateway.exchange import Allowed, Refusal, Turn
+from motet.gateway.exchange import Immediate, Refusal, Turn
 from motet.gateway.faults import body_too_large, framing_fault, headers_too_large, path_of, refusal, url_fault
 from motet.gateway.heads import END, EndpointHead
 from motet.gateway.routes import EndpointRoute
@@ -250,7 +250,7 @@ class RequestReader:
         self._fields = 0
         self._body = b""
         self._route: EndpointRoute | None = None
-        self._ready: Refusal | Allowed | TunnelExchange | None = None  # what is served without the whole body
+        self._ready: Immediate | TunnelExchange | None = None  # what is served without the whole body
         self._lines = b""
         self._trace: str | None = None
         self._old = False
@@ -361,7 +361,7 @@ class RequestReader:
         method, request_id = self._parser.get_method(), self._request_id()
         return RequestHead(method, self._url, self._headers, request_id, self._trace, self._close, self._lines, self._old)
 
-    def _early_answer(self, method: bytes, headers: dict[bytes, bytes]) -> Refusal | Allowed | None:
+    def _early_answer(self, method: bytes, headers: dict[bytes, bytes]) -> Immediate | None:
         """Return the answer to a request that doesn't depend on its body, which is read and dropped; None if there is no such answer."""
         state, route = self._state, self._route
         if method == b"OPTIONS" and state.cors and is_preflight(headers):  # it can't have a key

@@ -11,7 +11,7 @@ import msgspec
 
 from motet.errors import InvalidOutput, MotetError, http_status, public_fields
 from motet.gateway import answers
-from motet.gateway.exchange import SMALL, Answerer
+from motet.gateway.exchange import Answerer
 from motet.runtime.exchange import Exchange
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
@@ -233,20 +233,12 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
     def _piece(self, data: bytes | bytearray | memoryview) -> None:
         if self.bodiless or not data:
             return
-        write = self.connection.write
         if self.left is not None:
             self.left -= len(data)
             if self.left < 0:
                 self._break(InvalidOutput("the body is longer than its content-length", where=self.name))
                 return
-        if not self.chunked:
-            write(data)
-        elif len(data) <= SMALL:
-            write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        else:
-            write(b"%x\r\n" % len(data))
-            write(data)
-            write(b"\r\n")
+        answers.write_piece(self.connection.write, data, chunked=self.chunked)
 
     def on_end(self) -> None:
         """Write the good end."""
