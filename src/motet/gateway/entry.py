@@ -59,6 +59,11 @@ class RequestHead(NamedTuple):
     old: bool = False
 
 
+def joined(name: bytes, before: bytes, value: bytes) -> bytes:
+    """Return the value of a header that is there once more, as HTTP joins them; the name is in lower case."""
+    return before + (b"; " if name == b"cookie" else b", ") + value
+
+
 def tunnelled(route: EndpointRoute, kind: Literal["http", "websocket"], read: RequestHead, origin: Origin) -> dict[str, Any]:
     """Return what an exchange is made from whose body is a tunnel's head."""
     target = read.url.partition(b"#")[0]

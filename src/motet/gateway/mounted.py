@@ -17,7 +17,7 @@ import httptools
 
 from motet.errors import NotFound, http_status, public_fields
 from motet.gateway import answers
-from motet.gateway.entry import Address, Origin, RequestHead, tunnelled
+from motet.gateway.entry import Address, Origin, RequestHead, joined, tunnelled
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TwoWayExchange
 from motet.gateway.turns import context_of, given_id
@@ -383,7 +383,7 @@ def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers: dict[bytes, bytes] = {}
     for given, value in pairs:
         name = given.lower()
-        headers[name] = value if name not in headers else headers[name] + (b"; " if name == b"cookie" else b", ") + value
+        headers[name] = value if name not in headers else joined(name, headers[name], value)
     return headers
 
 

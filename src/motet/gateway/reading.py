@@ -15,7 +15,7 @@ from motet.errors import (
     RequestTimeout,
 )
 from motet.gateway.cors import is_preflight
-from motet.gateway.entry import Origin, RequestHead, new_tunnel, socket_route, tunnelled
+from motet.gateway.entry import Origin, RequestHead, joined, new_tunnel, socket_route, tunnelled
 from motet.gateway.exchange import Immediate, Refusal, Turn
 from motet.gateway.faults import body_too_large, framing_fault, headers_too_large, path_of, refusal, url_fault
 from motet.gateway.heads import END, EndpointHead
@@ -270,7 +270,7 @@ class RequestReader:
         name = name.lower()
         value = value.rstrip(b" \t")  # the parser leaves there what is no part of it
         headers = self._headers
-        headers[name] = value if name not in headers else headers[name] + (b"; " if name == b"cookie" else b", ") + value
+        headers[name] = value if name not in headers else joined(name, headers[name], value)
 
     def on_headers_complete(self) -> None:
         """Decide what the request is, before any of its body is taken."""
