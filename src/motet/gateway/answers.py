@@ -17,6 +17,7 @@ CLOSE = b"connection: close\r\n"
 KEEP_ALIVE = b"connection: keep-alive\r\n"  # a client of HTTP/1.0 has to be told
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # statuses of answers that end with their head
 SMALL = 65536  # bytes up to which it is cheaper to copy a body behind its head than to write twice
 
 _to_json = msgspec.json.Encoder(enc_hook=str).encode

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, MutableMapping
-from http import HTTPStatus
 from typing import Any
 
 from motet.errors import MotetError
@@ -15,8 +14,6 @@ from motet.gateway.exchange import Answerer
 from motet.media import accepts_coding
 
 log = logging.getLogger("motet.gateway")
-
-BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 class SiteCall:
@@ -184,7 +181,7 @@ class SiteCall:
     def _head(self, length: int | None) -> bytes:
         assert self._start is not None  # an ASGI app sends its start first
         given = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._start.get("headers", ())]
-        if self._start["status"] not in BODILESS and all(name != "content-length" for name, _ in given):
+        if self._start["status"] not in answers.BODILESS and all(name != "content-length" for name, _ in given):
             if length is not None:
                 given.append(("content-length", str(length)))
             elif self.old:

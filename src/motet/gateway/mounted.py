@@ -24,7 +24,19 @@ from motet.gateway.turns import context_of, given_id
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
-from motet.wire.tunnel import MessageKind, Pairs, binary_message, close_message, decode_start, read_close, text_message
+from motet.wire.tunnel import (
+    FAILED,
+    LOST,
+    POLICY,
+    SWITCHING,
+    MessageKind,
+    Pairs,
+    binary_message,
+    close_message,
+    decode_start,
+    read_close,
+    text_message,
+)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,7 +45,6 @@ Send = Callable[[Message], Awaitable[None]]
 HIGH = 1 << 18  # bytes of an answer that may wait for the server around
 DROPPED = frozenset({b"connection", b"expect", b"keep-alive", b"transfer-encoding", b"upgrade"})  # of the connection outside
 END: Message = {"type": "end"}
-SWITCHING, POLICY, FAILED, LOST = 101, 1008, 1011, 1006
 
 
 class Served(Protocol):

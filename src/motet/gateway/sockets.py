@@ -24,13 +24,26 @@ from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
 from motet.wire.names import class_name
 from motet.wire.payload import Payload
-from motet.wire.tunnel import MessageKind, TunnelStart, binary_message, close_message, decode_start, read_close, text_message
+from motet.wire.tunnel import (
+    FAILED,
+    GOING_AWAY,
+    INVALID_TEXT,
+    LOST,
+    NORMAL,
+    RESTARTS,
+    SWITCHING,
+    MessageKind,
+    TunnelStart,
+    binary_message,
+    close_message,
+    decode_start,
+    read_close,
+    text_message,
+)
 
 log = logging.getLogger("motet.websocket")
 log.setLevel(logging.WARNING)  # the library tells of every connection
 
-SWITCHING = 101
-NORMAL, GOING_AWAY, LOST, INVALID_TEXT, FAILED, RESTARTS = 1000, 1001, 1006, 1007, 1011, 1012
 MAX_REASON = 123  # bytes that a close frame has room for
 EARLY = 65536  # bytes that a client may send before it is accepted
 PONGS = 65536  # bytes of answers to pings that may wait for a client that takes nothing

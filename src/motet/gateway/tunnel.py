@@ -20,7 +20,6 @@ from motet.wire.tunnel import TunnelStart, decode_start
 
 log = logging.getLogger("motet.gateway")
 
-BODILESS = (204, 304)
 INFORMAL = 200  # statuses below it announce another answer
 # Headers that are about one connection and so not the endpoint's to set.
 CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
@@ -218,7 +217,7 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
             own = {line.partition(b":")[0].decode() for line in self.lines.split(b"\r\n")} - {"vary"}
             headers = [(name, value) for name, value in headers if name.lower() not in own]
         self.close = self.close or wants_close
-        if start.status in BODILESS:
+        if start.status in answers.BODILESS:
             self.bodiless = True
         elif self.left is None and not self.bodiless:
             if self.old:

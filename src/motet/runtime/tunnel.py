@@ -13,6 +13,10 @@ from motet.errors import MotetError
 from motet.runtime.exchange import Request
 from motet.wire.payload import Payload
 from motet.wire.tunnel import (
+    LOST,
+    NORMAL,
+    RESTARTS,
+    SWITCHING,
     MessageKind,
     Pairs,
     TunnelStart,
@@ -28,10 +32,7 @@ log = logging.getLogger("motet.replica")
 
 PIECE = 65536  # bytes of a body that are sent at once
 GRACE = 1.0  # s that the reader of a WebSocket has to end after its client has gone, before it is cancelled
-GONE = 1006  # the close code of a connection that ended without one
-RESTARTS = 1012
 DENIED = 403
-SWITCHING = 101
 
 Message = MutableMapping[str, Any]
 
@@ -57,7 +58,7 @@ class Tunnel:
         self.begun = False
         self.complete = False
         self.left = False
-        self._code = GONE
+        self._code = LOST
         self._watch: asyncio.TimerHandle | None = None
         head = decode_head(request.body.head)
         self.scope: dict[str, Any] = {
@@ -159,7 +160,7 @@ class Tunnel:
             text = message.get("text")
             await self._item(text_message(text.encode()) if text is not None else binary_message(bytes(message["bytes"])))
         elif kind == "websocket.close":
-            self._close(message.get("code", 1000), message.get("reason") or "")
+            self._close(message.get("code", NORMAL), message.get("reason") or "")
         elif kind == "websocket.http.response.start":
             self._start = TunnelStart(int(message["status"]), _pairs(message.get("headers", ())))
         elif kind == "websocket.http.response.body" and self._start is not None:
@@ -199,7 +200,7 @@ class Tunnel:
         if self.complete or self._request.cancelled:
             return
         if self.scope["type"] == "websocket" and self._start is None:
-            self._close(self._code if self.left and self._code == RESTARTS else 1000, "")
+            self._close(self._code if self.left and self._code == RESTARTS else NORMAL, "")
             return
         if self.begun:
             raise MotetError("the endpoint returned before its answer was complete", where=self._request.endpoint)
@@ -213,7 +214,7 @@ class Tunnel:
             if not self.begun:
                 self._reply_start(TunnelStart(DENIED, ((b"content-length", b"0"),)))
             else:
-                self._request.reply.item(Payload(close_message(self._code if self._code == RESTARTS else 1000)))
+                self._request.reply.item(Payload(close_message(self._code if self._code == RESTARTS else NORMAL)))
             self._end()
 
     def _end(self) -> None:

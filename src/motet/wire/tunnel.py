@@ -16,6 +16,9 @@ import msgspec
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 
+SWITCHING = 101  # the status that accepts a WebSocket
+NORMAL, GOING_AWAY, LOST, INVALID_TEXT, POLICY, FAILED, RESTARTS = 1000, 1001, 1006, 1007, 1008, 1011, 1012  # codes that close one
+
 
 class TunnelHead(msgspec.Struct, array_like=True, frozen=True):
     """A request without its body.
@@ -53,7 +56,7 @@ class TunnelStart(msgspec.Struct, array_like=True, frozen=True):
     """The beginning of an answer.
 
     Attributes:
-        status: of HTTP; 101 accepts a WebSocket.
+        status: of HTTP; `SWITCHING` accepts a WebSocket.
         headers: names in lower case.
         subprotocol: the one that was chosen.
         body: all of it, of a small answer that is sent at once.
