@@ -246,6 +246,14 @@ class StartError(MotetError):
     """An app couldn't be started; the message has the cause."""
 
 
+class FetchError(MotetError):
+    """A URL couldn't be fetched: the host isn't there, fails, or is too slow."""
+
+
+class FetchRefused(FetchError):
+    """A URL is one that may not be fetched, or takes more than allowed; trying again changes nothing."""
+
+
 class RemoteError(MotetError):
     """An exception of a class that can't be rebuilt here; `kind` names the class, the message is the original one."""
 
