@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from motet.context import injected
@@ -60,6 +61,15 @@ class ServiceDefinition:
     config: Config
     place: str
     parameters: Mapping[str, inspect.Parameter] = field(default_factory=dict[str, inspect.Parameter])
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file that defines the class, which relative paths of its options are relative to.
+
+        The current one, if the class has no file.
+        """
+        file = Path(self.place.rpartition(":")[0])
+        return file.absolute().parent if file.is_file() else Path.cwd()
 
     def timeout_of(self, endpoint: EndpointDefinition, config: Config) -> float | None:
         """Return the seconds that a call of `endpoint` may take under `config`."""

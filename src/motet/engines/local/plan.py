@@ -58,6 +58,7 @@ class NodePlan(msgspec.Struct, frozen=True):
     digest: str
     identity: str
     place: str
+    folder: str  # of the file that defines the class
     preloads: bool = False
 
     @property
@@ -131,6 +132,7 @@ def _plan_node(node: GraphNode) -> NodePlan:
         digest=node.digest,
         identity=node.identity,
         place=node.place,
+        folder=str(node.definition.folder),
         preloads=hasattr(cls, "preload"),
     )
 
