@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import inspect
 import typing
 from collections import abc
@@ -13,6 +14,7 @@ from typing import Any, get_args, get_origin
 from pydantic.errors import PydanticUserError
 
 from motet import schema
+from motet.absent import Absence, absent_from
 from motet.context import Context, injected
 from motet.definitions import INHERIT, METHODS, EndpointDefinition, ServiceDefinition, bindable_parameters
 from motet.errors import DefinitionError, Fault
@@ -48,6 +50,16 @@ def collecting() -> Generator[None]:
         _collector.reset(token)
     if faults:
         raise DefinitionError(faults)
+
+
+@contextlib.contextmanager
+def apart(faults: list[Fault]) -> Generator[None]:
+    """Collect faults in a list of their own, which whoever calls this reports or drops."""
+    token = _collector.set(faults)
+    try:
+        yield
+    finally:
+        _collector.reset(token)
 
 
 def report(faults: list[Fault]) -> None:
@@ -136,6 +148,9 @@ def _constructor_faults(definition: ServiceDefinition) -> list[Fault]:
                     instead=f"{name}: <type>",
                 )
             )
+        elif (absence := absent_from(parameter.annotation)) is not None:
+            maker = functools.partial(Fault, place=place, subject=subject)
+            faults.append(_absence_fault(f"parameter `{name}`", parameter.annotation, absence, maker))
         elif parameter.default is injected and parameter.annotation not in (Context, "Context", "motet.Context"):
             faults.append(
                 Fault(
@@ -331,6 +346,14 @@ def _batch_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _F
     return faults
 
 
+def _absence_fault(label: str, annotation: Any, absence: Absence, fault: _FaultMaker) -> Fault:
+    return fault(
+        message=f"{label} has a type of `{absence.module}`, which can't be imported where the service is described: {absence.error}",
+        found=type_name(annotation),
+        instead=f"install `{absence.module.partition('.')[0]}` where the server runs, or take and give plain data, a model or an array",
+    )
+
+
 def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _FaultMaker) -> list[Fault]:
     faults: list[Fault] = []
     taken = schema.parameter_annotations(endpoint, hints)
@@ -338,7 +361,9 @@ def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _Fa
     checked = {f"parameter `{name}`": annotation for name, annotation in taken.items() if name not in given}
     checked["the return value"] = schema.without_response(schema.item_annotation(endpoint, hints["return"]))[0]
     for label, annotation in checked.items():
-        if (reason := unserializable(annotation)) is not None:
+        if (absence := absent_from(annotation)) is not None:
+            faults.append(_absence_fault(label, annotation, absence, fault))
+        elif (reason := unserializable(annotation)) is not None:
             faults.append(
                 fault(
                     f"{label} can't be sent to another process: {reason}",

@@ -100,22 +100,26 @@ class _Code:
     def _add_names(self, function: Callable[..., Any]) -> None:
         """Add what a function's code names in its module: globals, those in its annotations, and those of functions nested in it."""
         self._add_annotations(function.__annotations__, function.__globals__)
-        names: set[str] = set()
-        stack = [function.__code__]
-        while stack:
-            code = stack.pop()
-            names |= {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-            stack += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        for name in sorted(names):
-            if name in function.__globals__:
-                self.digest.update(name.encode())
-                self.add(function.__globals__[name], function.__globals__.get("__file__"))
+        for name, value in named_globals(function):
+            self.digest.update(name.encode())
+            self.add(value, function.__globals__.get("__file__"))
 
     def _add_annotations(self, annotations: Mapping[str, Any], names: Mapping[str, object]) -> None:
         for annotation in annotations.values():
             for item in _named(annotation, names):
                 if not _is_service(item):  # it stands for a handle, which has nothing of the service's code
                     self.add(item)
+
+
+def named_globals(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
+    """Yield the globals that a function's code names, and that of functions nested in it, in the order of their names."""
+    names: set[str] = set()
+    stack = [function.__code__]
+    while stack:
+        code = stack.pop()
+        names |= {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        stack += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    yield from ((name, function.__globals__[name]) for name in sorted(names) if name in function.__globals__)
 
 
 # Things that code names and that aren't made of the user's code, or say nothing of it.
@@ -154,8 +158,8 @@ def _is_users(module: str) -> bool:
 
 
 def is_users_file(file: str) -> bool:
-    """Whether a source file is the user's own: of no installed package, of Python, or of Motet."""
-    return not file.startswith((*_LIBRARY_FOLDERS, LIBRARY))
+    """Whether a source file is the user's own: of no installed package (also of another environment), of Python, or of Motet."""
+    return not (file.startswith((*_LIBRARY_FOLDERS, LIBRARY)) or "/site-packages/" in file or "/dist-packages/" in file)
 
 
 @lru_cache(maxsize=256)

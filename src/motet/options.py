@@ -170,6 +170,11 @@ class Environment(Options):
     python: str | None = None
     working_dir: Path | None = None
 
+    @property
+    def has_packages(self) -> bool:
+        """Whether it declares packages or a Python of its own."""
+        return bool(self.pip or self.requirements or self.python)
+
 
 class Image(Options):
     """The container image of a service, where one is built or used.

@@ -8,15 +8,21 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from motet import check
+from motet.absent import Imports, forget_users_modules
 from motet.binding import Node
-from motet.errors import DefinitionError, TargetError, UsageError
+from motet.errors import DefinitionError, Fault, TargetError, UsageError
+from motet.graph import reachable
 from motet.identity import is_users_file
+from motet.options import Config
+from motet.service import Service
+
+T = TypeVar("T")
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -42,6 +48,66 @@ def load_target(target: str) -> Node:
         return find_node(target)
 
 
+class Loading:
+    """Loads the user's code in this process, again with placeholders where imports in it fail.
+
+    What only one service's environment has may be imported at the top of a file that others are loaded from, too. Without any
+    service that declares packages there is no such environment: then the first import that failed is the error.
+
+    Args:
+        elsewhere: whether this process has the environment of some services. The others are none of its business, nor is
+            what is wrong with them here; that was looked at where the app was described.
+    """
+
+    def __init__(self, *, elsewhere: bool = False) -> None:
+        self._elsewhere = elsewhere
+        self._imports = Imports()
+        self._before = frozenset(sys.modules) - {"__main__", "__mp_main__"}
+        self._failed: Exception | None = None
+        self._faults: list[Fault] = []
+
+    def run(self, load: Callable[[], T]) -> T:
+        """Return what `load` returns, which is called again whenever that may help."""
+        while True:
+            before = frozenset(sys.modules)
+            faults: list[Fault] = []
+            try:
+                with check.apart(faults), self._imports.standing_in():
+                    loaded = load()
+            except Exception as error:
+                if self._imports.learn(error if isinstance(error, ImportError) else error.__cause__):
+                    self._failed = self._failed or error
+                    forget_users_modules(before)
+                    continue
+                if self._failed is not None and not self._is_declared(None):
+                    raise self._failed from self._failed.__cause__
+                check.report(faults)
+                raise
+            self._faults += faults
+            return loaded
+
+    def settle(self, value: object) -> None:
+        """Report the faults of what was loaded, unless an import is to blame; `value` is the target."""
+        if self._failed is not None and not self._is_declared(value):
+            raise self._failed from self._failed.__cause__
+        if not self._elsewhere:
+            check.report(self._faults)
+
+    def _is_declared(self, value: object) -> bool:
+        """Whether some service has packages of its own, so that a failed import may be meant for that one alone."""
+        nodes = reachable(value) if isinstance(value, Node) else []
+        classes = [cls for cls in _subclasses(Service) if cls.__module__ not in self._before]
+        configs = [*(node.config for node in nodes), *(getattr(cls, "config", None) for cls in classes)]
+        return self._elsewhere or any(isinstance(config, Config) and config.environment.has_packages for config in configs)
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    subclasses: list[type] = cls.__subclasses__()
+    for subclass in subclasses:
+        yield subclass
+        yield from _subclasses(subclass)
+
+
 def find_node(target: str) -> Node:
     """Import a target and return its bound node; faults go to whoever is collecting them.
 
@@ -51,8 +117,10 @@ def find_node(target: str) -> Node:
         UsageError: Motet is misused while the file is imported.
     """
     source, name = split_target(target)
-    with importing():
-        module = _import(source)
+    loading = Loading()
+    module = import_source(source, loading)
+    value: object = getattr(module, name, None)
+    loading.settle(value)
     if not hasattr(module, name):
         nodes = [n for n, value in vars(module).items() if isinstance(value, Node)]
         close = difflib.get_close_matches(name, nodes, n=1) or nodes
@@ -61,7 +129,6 @@ def find_node(target: str) -> Node:
             where=str(module.__file__),
             instead=f"{source}:{close[0]}" if close else "bind a service: app = MyService.bind(...)",
         )
-    value = getattr(module, name)
     if not isinstance(value, Node):
         kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         instead = f"app = {name}.bind(...)" if isinstance(value, type) else f"{name} = MyService.bind(...)"
@@ -69,7 +136,13 @@ def find_node(target: str) -> Node:
     return value
 
 
-def _import(source: str) -> ModuleType:
+def import_source(source: str, loading: Loading) -> ModuleType:
+    """Import a file or module by what stands before the colon of a target."""
+    with importing():
+        return _import(source, loading)
+
+
+def _import(source: str, loading: Loading) -> ModuleType:
     if source.endswith(".py") or "/" in source:
         path = Path(source).resolve()
         if not path.is_file():
@@ -77,7 +150,7 @@ def _import(source: str) -> ModuleType:
             raise TargetError(
                 "there is no such file", found=str(path), instead=", ".join(difflib.get_close_matches(path.name, near)) or None
             )
-        return _import_file(path)
+        return _import_file(path, loading)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -90,10 +163,10 @@ def _import(source: str) -> ModuleType:
             where=f"import path from {Path.cwd()}",
             instead="a file.py:name, or run it where the package is",
         )
-    return _guarded(source, lambda: importlib.import_module(source))
+    return loading.run(lambda: _guarded(source, lambda: importlib.import_module(source)))
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: Path, loading: Loading) -> ModuleType:
     """Import a file under the name that other files of its package or folder import it by."""
     folder, parts = path.parent, [path.stem]
     while (folder / "__init__.py").exists():
@@ -102,7 +175,7 @@ def _import_file(path: Path) -> ModuleType:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     name = ".".join(parts)
-    module = _guarded(str(path), lambda: importlib.import_module(name))
+    module = loading.run(lambda: _guarded(str(path), lambda: importlib.import_module(name)))
     if Path(str(module.__file__)).resolve() != path:
         raise TargetError(f"the name {name!r} is taken by another module", where=str(module.__file__), instead="another file name")
     return module
@@ -160,7 +233,7 @@ def is_loading_script() -> bool:
     return _loading_script
 
 
-def load_script(script: str | None, module: str | None) -> None:
+def load_script(script: str | None, module: str | None, loading: Loading | None = None) -> None:
     """Load the main module of another process as this one's, up to its `motet.run`.
 
     Its name is `__mp_main__`, as for multiprocessing, so that what is guarded by `if __name__ == "__main__"` doesn't run.
@@ -169,10 +242,21 @@ def load_script(script: str | None, module: str | None) -> None:
         TargetError: it raised before that.
     """
     global _loading_script  # noqa: PLW0603  # one script per process
+    _loading_script = True
+    try:
+        (loading.run if loading is not None else _once)(lambda: _load_main(script, module))
+    finally:
+        _loading_script = False
+
+
+def _once(load: Callable[[], None]) -> None:
+    load()
+
+
+def _load_main(script: str | None, module: str | None) -> None:
     main = ModuleType("__mp_main__")
     main.__file__ = script
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main
-    _loading_script = True
     try:
         if module is not None:
             _run_into(main, module)
@@ -183,8 +267,6 @@ def load_script(script: str | None, module: str | None) -> None:
         pass
     except Exception as error:
         raise TargetError(f"loading {script} failed: {type(error).__name__}: {error}", where=_last_place(error)) from error
-    finally:
-        _loading_script = False
 
 
 def _run_into(main: ModuleType, module: str) -> None:
