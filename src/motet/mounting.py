@@ -76,7 +76,8 @@ class Mounted:
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
         """Serve one request, WebSocket or lifespan; called by the server."""
-        from motet.gateway.mounted import serve_request, serve_socket  # noqa: PLC0415  # as above
+        from motet.gateway.mounted import serve_request  # noqa: PLC0415  # as above
+        from motet.gateway.mounted_sockets import serve_socket  # noqa: PLC0415  # as above
 
         if scope["type"] == "lifespan":
             await self._follow(receive, send)

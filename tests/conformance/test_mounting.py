@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 import websockets
 from fastapi import FastAPI
-from web_services import Doubler, Front, Sockets, Web
+from web_services import ENDINGS, Doubler, Front, Sockets, Web
 
 import motet
 from motet.testing import PATIENCE
@@ -99,10 +99,12 @@ async def test_websockets(mounted, gate):
             assert await talk.recv() == "HELLO"
         async with websockets.connect(base + "/json?start=1", subprotocols=["sums"], proxy=None) as talk:
             assert talk.subprotocol == "sums"
-        async with websockets.connect(base + "/failed", proxy=None) as talk:
-            with pytest.raises(websockets.ConnectionClosed) as info:
-                await talk.recv()
-            assert info.value.rcvd.code == 1011
+        for path, messages, code, reason in ENDINGS:
+            async with websockets.connect(base + path, proxy=None) as talk:
+                assert [await talk.recv() for _ in messages] == messages
+                with pytest.raises(websockets.ConnectionClosed) as info:
+                    await talk.recv()
+                assert (info.value.rcvd.code, info.value.rcvd.reason) == (code, reason)
         for path, status in (("/answered", 402), ("/failed_early", 418), ("/nothing", 404)):
             with pytest.raises(websockets.InvalidStatus) as refused:
                 await websockets.connect(base + path, proxy=None)

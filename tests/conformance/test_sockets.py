@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 import websockets
-from web_services import Sockets
+from web_services import ENDINGS, Sockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from motet.testing import PATIENCE
@@ -78,9 +78,6 @@ async def test_pages_of_other_servers(sockets):
     async with sockets("/echo", additional_headers={"origin": own}) as socket:
         await socket.send("a")
         assert await socket.recv() == "A"
-
-
-ENDINGS = [("/closed", [], 4321, "enough"), ("/returned", ["last"], 1000, ""), ("/failed", [], 1011, "ValueError: out of paper")]
 
 
 @pytest.mark.parametrize("case", ENDINGS)

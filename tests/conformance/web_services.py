@@ -179,6 +179,16 @@ class Web(motet.Service):
         return motet.Response("more than said", headers={"content-length": "4"})
 
 
+# How endpoints of Sockets end: the path, what they send before, then code and reason that the client reads.
+ENDINGS = [
+    ("/closed", [], 4321, "enough"),
+    ("/closed_at_length", [], 4321, "ü" * 61),  # 122 of the 123 bytes that a frame has for it
+    ("/returned", ["last"], 1000, ""),
+    ("/failed", [], 1011, "ValueError: out of paper"),
+    ("/stopping", [], 1012, "ShuttingDown: come again"),
+]
+
+
 class Sockets(motet.Service):
     """Endpoints over WebSockets."""
 
@@ -239,6 +249,16 @@ class Sockets(motet.Service):
     async def failed(self, socket: motet.WebSocket) -> None:
         await socket.accept()
         raise ValueError("out of paper")
+
+    @motet.endpoint
+    async def stopping(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+        raise motet.ShuttingDown("come again")
+
+    @motet.endpoint
+    async def closed_at_length(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+        await socket.close(4321, "ü" * 100)
 
     @motet.endpoint
     async def failed_early(self, socket: motet.WebSocket) -> None:

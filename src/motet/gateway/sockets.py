@@ -19,10 +19,9 @@ from motet.errors import DeadlineExceeded, HTTPError, MalformedRequest, MotetErr
 from motet.gateway import answers
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
-from motet.gateway.tunnel import TwoWayExchange, answer_headers
+from motet.gateway.tunnel import TwoWayExchange, answer_headers, closing
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
-from motet.wire.names import class_name
 from motet.wire.payload import Payload
 from motet.wire.tunnel import (
     FAILED,
@@ -30,7 +29,6 @@ from motet.wire.tunnel import (
     INVALID_TEXT,
     LOST,
     NORMAL,
-    RESTARTS,
     SWITCHING,
     MessageKind,
     TunnelStart,
@@ -38,17 +36,16 @@ from motet.wire.tunnel import (
     close_message,
     decode_start,
     read_close,
+    short_reason,
     text_message,
 )
 
 log = logging.getLogger("motet.websocket")
 log.setLevel(logging.WARNING)  # the library tells of every connection
 
-MAX_REASON = 123  # bytes that a close frame has room for
 EARLY = 65536  # bytes that a client may send before it is accepted
 PONGS = 65536  # bytes of answers to pings that may wait for a client that takes nothing
 NEEDED = ("upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol")
-_STOPPING = class_name(ShuttingDown)
 
 
 def handshake_fault(state: GatewayState, route: EndpointRoute, headers: Mapping[bytes, bytes]) -> MotetError | None:
@@ -165,7 +162,7 @@ class SocketConnection(asyncio.Protocol):
             data.decode()
         except UnicodeDecodeError as error:
             if self._frames is not None and self._frames.state is State.OPEN:
-                self._frames.fail(INVALID_TEXT, str(error)[:MAX_REASON])
+                self._frames.fail(INVALID_TEXT, short_reason(str(error)))
         else:
             self._exchange.push(text_message(data))
 
@@ -281,12 +278,11 @@ class SocketConnection(asyncio.Protocol):
     def _close(self, code: int, reason: str = "") -> None:
         if self._frames is None or self._frames.state is not State.OPEN:
             return
-        short = reason.encode()[:MAX_REASON].decode(errors="ignore")
         try:
-            self._frames.send_close(code, short)
+            self._frames.send_close(code, reason)
         except ProtocolError:
             log.warning("%s closed with %d, which is no code that may be sent", self._exchange.name, code)
-            self._frames.send_close(FAILED, short)
+            self._frames.send_close(FAILED, reason)
         self._flush()
 
     def ended(self) -> None:
@@ -305,8 +301,7 @@ class SocketConnection(asyncio.Protocol):
         elif self._frames is None:
             self._refuse(failure.status, failure.fields)
         else:
-            message = f"{failure.fields.get('type', 'Error')}: {failure.fields.get('message', '')}"
-            self._close(RESTARTS if failure.kind == _STOPPING else FAILED, message)
+            self._close(*closing(failure))
 
     def _refuse(self, status: int, fields: Mapping[str, Any]) -> None:
         self._gone = True

@@ -9,14 +9,15 @@ from typing import Protocol
 
 import msgspec
 
-from motet.errors import InvalidOutput, MotetError, http_status, public_fields
+from motet.errors import InvalidOutput, MotetError, ShuttingDown, http_status, public_fields
 from motet.gateway import answers
 from motet.gateway.exchange import Answerer
 from motet.runtime.exchange import Exchange
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
+from motet.wire.names import class_name
 from motet.wire.payload import Payload
-from motet.wire.tunnel import TunnelStart, decode_start
+from motet.wire.tunnel import FAILED, RESTARTS, TunnelStart, decode_start, short_reason
 
 log = logging.getLogger("motet.gateway")
 
@@ -24,7 +25,7 @@ INFORMAL = 200  # statuses below it announce another answer
 # Headers that are about one connection and so not the endpoint's to set.
 CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 
-
+_STOPPING = class_name(ShuttingDown)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # what else a name has could make it another one on its way
 
 
@@ -282,6 +283,12 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         if self.quota <= 0:  # the rest of the body is read and dropped
             self.choke(choked=False)
         self.connection.finished(self)
+
+
+def closing(failure: Failure) -> tuple[int, str]:
+    """Return the code and the reason that a WebSocket is closed with because of an error."""
+    reason = f"{failure.fields.get('type', 'Error')}: {failure.fields.get('message', '')}"
+    return RESTARTS if failure.kind == _STOPPING else FAILED, short_reason(reason)
 
 
 def answer_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int | None, bool]:

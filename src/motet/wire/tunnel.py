@@ -82,6 +82,7 @@ class MessageKind(enum.IntEnum):
 
 
 _CODE = Struct(">H")
+_MAX_REASON = 123  # bytes
 
 
 def text_message(text: bytes) -> bytes:
@@ -96,7 +97,12 @@ def binary_message(data: bytes) -> bytes:
 
 def close_message(code: int, reason: str = "") -> bytes:
     """Return the message that closes."""
-    return b"\x03" + _CODE.pack(code) + reason.encode()
+    return b"\x03" + _CODE.pack(code) + short_reason(reason).encode()
+
+
+def short_reason(reason: str) -> str:
+    """Return as much of a reason as a frame that closes has room for."""
+    return reason.encode()[:_MAX_REASON].decode(errors="ignore")
 
 
 def read_close(content: bytes) -> tuple[int, str]:
