@@ -153,27 +153,82 @@ class Autoscale(Options):
         return self
 
 
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_VERSION = r"\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+\s*"
+_VERSIONS = rf"{_VERSION}(?:,{_VERSION})*,?\s*"
+_REQUIREMENT = re.compile(rf"{_NAME}\s*(?:\[[\s\w,.-]*\]\s*)?(?:@\s*\S+\s*|{_VERSIONS}|\({_VERSIONS}\)\s*)?(?:;.+)?").fullmatch
+_PYTHON = re.compile(r"3\.([1-9]?[0-9])(?:\.[0-9]+)?").fullmatch
+_ARCHIVES = (".whl", ".tar.gz", ".zip")
+OLDEST_PYTHON = 11  # minor version of 3
+
+
+def is_location(requirement: str) -> bool:
+    """Whether a requirement is a path or a URL rather than a name."""
+    text = requirement.partition(";")[0].partition(" --")[0].strip()
+    return "@ " not in text and (text.startswith(".") or "/" in text or text.endswith(_ARCHIVES))
+
+
+def checked_requirement(text: str) -> str:
+    """Return a requirement as it is, if it can be one: a name, extras, versions, a marker; a path or URL; or an option of pip's.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = text.strip()
+    if not plain or "\n" in plain:
+        message = f"a requirement is {'empty' if not plain else 'of several lines'}; write one as pip does, such as 'sentencepiece>=0.2'"
+        raise ValueError(message)
+    if not plain.startswith("-") and not is_location(plain) and not _REQUIREMENT(plain.partition(" --")[0]):
+        message = f"{plain!r} is no requirement; write one as pip does, such as 'sentencepiece>=0.2'"
+        raise ValueError(message)
+    return plain
+
+
+def _checked_python(text: str) -> str:
+    found = _PYTHON(text)
+    if found is None:
+        message = f"{text!r} is no version of Python; write '3.12' or '3.12.1'"
+        raise ValueError(message)
+    if int(found.group(1)) < OLDEST_PYTHON:
+        message = f"Python {text} is too old; Motet needs 3.{OLDEST_PYTHON} or newer"
+        raise ValueError(message)
+    return text
+
+
+def _checked_variable(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        message = f"{name!r} can't be the name of an environment variable"
+        raise ValueError(message)
+    return name
+
+
 class Environment(Options):
     """The Python environment of a service.
 
+    What is installed for it lies on top of the server's own packages: its packages come first, and those of the server are there too.
+
     Args:
-        pip: requirements, as pip writes them.
-        requirements: path of a requirements file.
+        pip: requirements, as pip writes them; paths in them are relative to the file that defines the service.
+        requirements: path of a requirements file, relative to the file that defines the service.
         env: environment variables.
-        python: Python version, such as `"3.12"`.
-        working_dir: folder that replicas start in.
+        python: Python version, such as `"3.12"`. Another one than the server's gives an environment without the server's packages.
+        working_dir: folder that replicas start in, relative to the file that defines the service.
+        isolated: whether the environment is without the server's packages, except Motet and what Motet needs.
     """
 
-    pip: tuple[str, ...] = ()
-    requirements: Path | None = None
-    env: Mapping[str, str] = Field(default_factory=dict[str, str])
-    python: str | None = None
-    working_dir: Path | None = None
+    pip: tuple[Annotated[str, AfterValidator(checked_requirement)], ...] = Field(default=(), examples=[("sentencepiece>=0.2",)])
+    requirements: Path | None = Field(default=None, examples=["requirements.txt"])
+    env: Mapping[Annotated[str, AfterValidator(_checked_variable)], str] = Field(
+        default_factory=dict[str, str], examples=[{"TOKENIZERS_PARALLELISM": "false"}]
+    )
+    python: Annotated[str, AfterValidator(_checked_python)] | None = Field(default=None, examples=["3.12"])
+    working_dir: Path | None = Field(default=None, examples=["data"])
+    isolated: bool = False
 
     @property
     def has_packages(self) -> bool:
         """Whether it declares packages or a Python of its own."""
-        return bool(self.pip or self.requirements or self.python)
+        return bool(self.pip or self.requirements or self.python or self.isolated)
 
 
 class Image(Options):

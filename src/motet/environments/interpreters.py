@@ -1,0 +1,85 @@
+"""Finding a Python of another version on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from motet.environments.settings import installer_environment
+from motet.errors import StartError
+
+PROBE_TIME = 10.0  # s
+_PROBE = "import sys, venv; print(sys.implementation.name, *sys.version_info[:3], sys._base_executable)"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Interpreter:
+    """A Python on this machine."""
+
+    version: tuple[int, int, int]
+    path: Path
+
+    def __str__(self) -> str:
+        """Return version and path."""
+        return f"{'.'.join(map(str, self.version))} ({self.path})"
+
+
+async def find_python(version: str) -> Interpreter:
+    """Return the newest Python of a version such as `3.12` or `3.12.1`: on PATH, of pyenv or of uv.
+
+    Raises:
+        StartError: there is none; says which there are.
+    """
+    candidates = list(dict.fromkeys(path for path in _candidates() if os.access(path, os.X_OK)))
+    probed = await asyncio.gather(*map(_probe, candidates))
+    found = sorted({interpreter.path.resolve(): interpreter for interpreter in probed if interpreter is not None}.values())
+    wanted = tuple(map(int, version.split(".")))
+    fitting = [interpreter for interpreter in found if interpreter.version[: len(wanted)] == wanted]
+    if fitting:
+        return fitting[-1]
+    raise StartError(
+        f"there is no Python {version} on this machine",
+        found=", ".join(map(str, found)) or "none",
+        instead=f"install it, for example by `uv python install {version}`; it is looked for on PATH, in pyenv's and in uv's folders",
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        yield from sorted(Path(folder).glob("python3.[0-9]*")) if folder and Path(folder).is_dir() else []
+        yield from (Path(folder, name) for name in ("python3", "python"))
+    home = Path.home()
+    yield from Path(os.environ.get("PYENV_ROOT") or home / ".pyenv", "versions").glob("*/bin/python3")
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    yield from Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python").glob("*/bin/python3")
+
+
+async def _probe(path: Path) -> Interpreter | None:
+    """Ask a candidate what it is. Files of pyenv's on PATH are scripts that may refuse; `python3.12-config` is no Python."""
+    if "config" in path.name:
+        return None
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(str(path), "-I", "-c", _PROBE),
+            env=installer_environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError:
+        return None
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), PROBE_TIME)
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    words = output.decode(errors="replace").split(maxsplit=4)
+    if process.returncode != 0 or len(words) != 5 or words[0] != "cpython":  # noqa: PLR2004  # the words that are printed
+        return None
+    return Interpreter((int(words[1]), int(words[2]), int(words[3])), Path(words[4].strip()))

@@ -1,0 +1,108 @@
+"""Making one environment, from an empty folder to its last package; imported when there is one to make."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from motet.environments.commands import Progress, redacted
+from motet.environments.installers import InstallError, Work, find_installer
+from motet.environments.packages import Packages
+from motet.environments.venvs import make_venv
+from motet.errors import StartError
+
+SHOWN = 15  # of the last lines of an installer that failed
+NAMED = 3  # requirements in a line of progress
+
+_UNREACHABLE = re.compile(
+    r"name resolution|NameResolution|getaddrinfo|dns error|Failed to establish a new connection|Connection (refused|reset|timed out)"
+    r"|ConnectTimeout|ReadTimeout|error sending request|Network is unreachable|operation timed out|Could not connect|tcp connect error",
+    re.IGNORECASE,
+)
+_FULL = re.compile(r"No space left on device|os error 28|Disk quota exceeded")
+_NOISE = re.compile(r"^\[notice\]|^WARNING: (Retrying|There was an error checking)").match
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How an environment was made: version of its Python, the installer's name, and what it has besides the server's packages."""
+
+    python: str
+    installer: str
+    resolved: tuple[str, ...] = ()
+
+
+async def make(packages: Packages, folder: Path, *, services: Sequence[str], progress: Progress, install: bool) -> Made:
+    """Make an environment in an empty folder.
+
+    Args:
+        packages: that it has in the end.
+        folder: exists already.
+        services: that want it.
+        progress: is told what is done.
+        install: whether to install; otherwise only what would be is found out.
+
+    Raises:
+        StartError: it can't be made; has the installer's last lines.
+    """
+    installer = find_installer()
+    try:
+        async with progress.telling():
+            with tempfile.TemporaryDirectory(prefix="motet-", ignore_cleanup_errors=True) as scratch:
+                python = await make_venv(folder, packages, with_pip=installer.with_pip, progress=progress)
+                work = Work(packages, folder, Path(scratch), progress)
+                above = "on top of the server's packages" if packages.layered else "without the server's packages"
+                progress.tell(f"{_named(packages)} for Python {python}, {above}, by {installer.name}")
+                if not install:
+                    return Made(python, installer.name, tuple(await installer.resolve(work)))
+                if packages.requirements or not packages.layered:
+                    await installer.install(work)
+                return Made(python, installer.name)
+    except InstallError as error:
+        raise _failure(error.lines, packages, services, folder) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _failure([str(error)], packages, services, folder) from error
+        raise
+
+
+def _named(packages: Packages) -> str:
+    names = [redacted(requirement) for requirement in packages.requirements]
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (", ".join(names[:NAMED]) or "Motet alone") + rest
+
+
+def _failure(lines: Sequence[str], packages: Packages, services: Sequence[str], folder: Path) -> StartError:
+    """Return what to tell of an installer that failed."""
+    said = [line for line in lines if not _NOISE(line)][-SHOWN:]
+    text = "\n".join(lines)
+    message, instead = "the packages can't be installed", "requirements that can be met together, and that the package index has"
+    if _FULL.search(text):
+        free = shutil.disk_usage(folder.parent).free
+        message = f"the disk is full: {free / 2**20:.0f} MiB are free"
+        instead = "motet env prune, or MOTET_CACHE_DIR on another disk"
+    elif _UNREACHABLE.search(text):
+        message = "the package index can't be reached"
+        instead = "check the network and the settings of pip; offline, a folder of wheels: PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels"
+    return StartError(
+        f"the environment of {', '.join(services)} can't be built: {message}",
+        where=", ".join(_guilty(text, packages)) or "Motet's own requirements",
+        found="\n" + "\n".join(f"    {line}" for line in said),
+        instead=instead,
+    )
+
+
+def _guilty(text: str, packages: Packages) -> list[str]:
+    """Return the requirements that an installer's words name, else all."""
+    named = [requirement for requirement in packages.requirements if _name(requirement).lower() in text.lower().replace("_", "-")]
+    return [redacted(requirement) for requirement in named or packages.requirements]
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9][\w.-]*", requirement)
+    return re.sub(r"[-_.]+", "-", found.group()) if found is not None else requirement

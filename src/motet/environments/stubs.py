@@ -1,0 +1,49 @@
+"""The server's packages as wheels that hold nothing but metadata, so that uv can resolve with what is there already.
+
+uv takes only packages in the environment's own folder for installed. What it may choose from is files; so it gets files.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from motet.environments.recipe import canonical, server_folders
+
+_WHEEL = "Wheel-Version: 1.0\nGenerator: motet\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def server_versions(folder: Path) -> dict[str, Version]:
+    """Write a wheel without content for each package of the server; return the versions by name.
+
+    Args:
+        folder: gets the wheels.
+    """
+    versions: dict[str, Version] = {}
+    for name, version, metadata in _distributions():
+        if name in versions:  # the first on the import path counts
+            continue
+        versions[name] = version
+        base = f"{name.replace('-', '_')}-{version}"
+        with zipfile.ZipFile(folder / f"{base}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{base}.dist-info/METADATA", metadata)
+            wheel.writestr(f"{base}.dist-info/WHEEL", _WHEEL)
+            wheel.writestr(f"{base}.dist-info/RECORD", "")
+    return versions
+
+
+def _distributions() -> Iterator[tuple[str, Version, str]]:
+    for distribution in importlib.metadata.distributions(path=server_folders()):
+        text = distribution.read_text("METADATA")
+        if text is None:  # an old egg: resolved anew, and installed beside it if something needs it
+            continue
+        head = re.split(r"\n\r?\n", text, maxsplit=1)[0]  # without the description
+        try:
+            yield canonical(distribution.metadata["Name"]), Version(distribution.version), head + "\n"
+        except (InvalidVersion, TypeError):
+            continue

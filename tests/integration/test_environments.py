@@ -1,0 +1,201 @@
+"""Environments are built, by both installers, from wheels that are made on the spot."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from wheels import write_wheel
+
+from motet import Environment
+from motet.environments import build, packages_of, resolve, stored
+from motet.environments.interpreters import find_python
+from motet.environments.recipe import canonical, own_requirements
+from motet.errors import StartError
+from motet.testing import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(params=["uv", "pip"])
+def installer(request, monkeypatch):
+    monkeypatch.setenv("MOTET_INSTALLER", request.param)
+    return request.param
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "environments"
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch, cache):
+    """A folder of wheels that is the only index."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    write_wheel(folder, "motet-tune", "1.0")
+    write_wheel(folder, "motet-tune", "2.0")
+    write_wheel(folder, "motet-choir", "1.0", requires=["motet-tune<2"])
+    return folder
+
+
+class Lines(list):
+    """What is reported."""
+
+    def __call__(self, line):
+        self.append(line)
+
+
+def says(built, code):
+    """Return what code prints in an environment, without the import path of the tests."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [built.python, "-c", code], env=variables, capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout.strip()
+
+
+async def make(folder, report=None, **options):
+    packages = packages_of(Environment(**options), folder)
+    return await build(packages, services=["Singer"], report=Lines() if report is None else report)
+
+
+async def test_packages_come_on_top_of_the_servers(wheels, installer, tmp_path):
+    report = Lines()
+    built = await make(tmp_path, report, pip=["motet-choir"])
+    assert (built.layered, built.version) == (True, f"{sys.version_info[0]}.{sys.version_info[1]}")
+    assert says(built, "import motet_choir, motet_tune; print(motet_tune.version)") == "1.0"
+    assert says(built, "import motet, pytest; print(motet.__file__)").startswith(str(built.folder))
+    assert f"by {installer}" in report[0]
+    assert report[-1].startswith("environment for Singer: ready after")
+
+
+async def test_the_servers_package_stays_unless_another_version_is_wanted(wheels, installer, tmp_path):
+    for number in (version("click"), "0.1"):
+        write_wheel(wheels, "iniconfig" if number == "0.1" else "click", number, source="version = 'layer'")
+    write_wheel(wheels, "motet-old", "1.0", requires=["iniconfig<1", "click"])
+    built = await make(tmp_path, pip=["motet-old"])
+    assert says(built, "import iniconfig; print(iniconfig.version)") == "layer"
+    assert says(built, "import click; print(hasattr(click, 'Group'))") == "True"
+
+
+async def test_a_version_of_the_servers_that_no_index_has_is_kept(wheels, installer, tmp_path):
+    """Such as a local build of torch."""
+    write_wheel(wheels, "pytest", "99.0")
+    write_wheel(wheels, "motet-plugin", "1.0", requires=["pytest"])
+    built = await make(tmp_path, pip=["motet-plugin"])
+    assert says(built, "import pytest; print(pytest.__version__)") == version("pytest")
+
+
+async def test_nothing_may_break_motet(wheels, installer, tmp_path):
+    write_wheel(wheels, "pydantic", "1.0")
+    with pytest.raises(StartError, match="pydantic"):
+        await make(tmp_path, pip=["pydantic<2"])
+
+
+async def test_without_the_servers_packages(wheels, installer, tmp_path):
+    for requirement in own_requirements():
+        write_wheel(wheels, canonical(requirement.partition(">")[0]), "999.0")
+    built = await make(tmp_path, pip=["motet-tune"], isolated=True)
+    assert not built.layered
+    assert says(built, "import motet_tune, click; print(motet_tune.version, click.version)") == "2.0 999.0"
+    found = "import importlib.util as u; print(u.find_spec('pytest'), u.find_spec('motet').origin)"
+    assert says(built, found) == f"None {Path(says(built, 'import sys; print(sys.prefix)')) / 'motet/motet/__init__.py'}"
+
+
+async def test_a_second_start_starts_nothing(wheels, installer, tmp_path, monkeypatch):
+    report = Lines()
+    first = await make(tmp_path, report, pip=["motet-tune"])
+    report.clear()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", None)
+    assert await make(tmp_path, report, pip=["motet_tune "]) == first
+    assert not report
+
+
+async def test_requirements_file(wheels, installer, tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "requirements.txt").write_text("# tunes\nmotet-tune  # any\n-r more/other.txt\n")
+    (tmp_path / "more" / "other.txt").write_text("motet-choir \\\n  >=1\n-c limits.txt\n../local-1.0-py3-none-any.whl\n")
+    (tmp_path / "more" / "limits.txt").write_text("motet-tune==1.0\n")
+    local = write_wheel(tmp_path, "local", "1.0")
+    built = await make(tmp_path, requirements="requirements.txt")
+    assert says(built, "import local, motet_tune; print(local.version, motet_tune.version)") == "1.0 1.0"
+    write_wheel(tmp_path, "local", "1.0", source="version = 'other'")
+    assert local.exists()
+    again = await make(tmp_path, requirements="requirements.txt")
+    assert again.key != built.key
+    assert says(again, "import local; print(local.version)") == "other"
+
+
+async def test_constraints_of_the_users_settings(wheels, installer, tmp_path, monkeypatch):
+    (tmp_path / "limits.txt").write_text("motet-tune<2\n")
+    free = await make(tmp_path, pip=["motet-tune"])
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "limits.txt"))
+    built = await make(tmp_path, pip=["motet-tune"])
+    assert built.key != free.key
+    assert says(built, "import motet_tune; print(motet_tune.version)") == "1.0"
+
+
+async def test_a_failing_install_says_whose_and_why(wheels, installer, tmp_path, cache):
+    with pytest.raises(StartError, match="environment of Singer") as caught:
+        await make(tmp_path, pip=["motet-choir", "motet-tune==3.0"])
+    assert "motet-tune==3.0" in caught.value.where
+    assert "motet-tune==3.0" in caught.value.found
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == []
+
+
+async def test_conflicting_requirements(wheels, installer, tmp_path):
+    with pytest.raises(StartError) as caught:
+        await make(tmp_path, pip=["motet-choir", "motet-tune==2.0"])
+    assert "motet-choir" in caught.value.found.lower().replace("_", "-")
+
+
+async def test_resolving_installs_nothing(wheels, installer, tmp_path, cache):
+    found = await resolve(packages_of(Environment(pip=["motet-choir"]), tmp_path), services=["Singer"], report=Lines())
+    assert sorted(canonical(each) for each in found) == ["motet-choir==1-0", "motet-tune==1-0"]
+    assert not stored()
+    with pytest.raises(StartError, match="Singer"):
+        await resolve(packages_of(Environment(pip=["motet-absent"]), tmp_path), services=["Singer"], report=Lines())
+
+
+async def test_another_python(tmp_path, cache):
+    """Of another minor version, with what Motet needs from the machine's index; where there is none, it is refused."""
+    other = next(minor for minor in (12, 13, 14, 11) if minor != sys.version_info[1])
+    try:
+        await find_python(f"3.{other}")
+    except StartError as refusal:
+        with pytest.raises(StartError, match=f"no Python 3.{other}"):
+            await make(tmp_path, python=f"3.{other}")
+        assert f"Python 3.{other}" in str(refusal)  # noqa: PT017  # both ways say the same
+        return
+    built = await make(tmp_path, python=f"3.{other}")
+    assert (built.layered, built.version) == (False, f"3.{other}")
+    assert says(built, "import motet, sys; print(sys.version_info[1])") == str(other)
+
+
+async def test_no_such_python(tmp_path, cache):
+    with pytest.raises(StartError, match=r"no Python 3\.99") as caught:
+        await make(tmp_path, python="3.99")
+    assert f"{sys.version_info[0]}.{sys.version_info[1]}." in caught.value.found
+
+
+async def test_builders_in_one_process_build_once(wheels, installer, tmp_path):
+    report = Lines()
+    built = await asyncio.gather(*(make(tmp_path, report, pip=["motet-tune"]) for _ in range(3)))
+    assert len(set(built)) == 1
+    assert len([line for line in report if "ready after" in line]) == 1
+    assert [line for line in report if f"process {os.getpid()} builds it already" in line]
