@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 import websockets
 from fastapi import FastAPI
@@ -56,6 +57,13 @@ async def test_a_websocket(front):
     async with websockets.connect(url + "/talk", proxy=None) as socket:
         await socket.send("4")
         assert await socket.recv() == "8"
+
+
+async def test_a_stream_that_breaks(serve, gate):
+    """An app's streams are its own: no event is added that its clients don't know of."""
+    front = await serve(Front.bind(Doubler.bind(gate()), gate(), gate()))
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        await front.get("/events")
 
 
 async def test_a_client_that_leaves(serve, gate):

@@ -1,6 +1,7 @@
 """Endpoints that see the HTTP request, answer with a response of their own, or take forms and files."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -202,6 +203,31 @@ async def test_a_client_that_leaves(held):
 async def test_a_stream_that_breaks(web):
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         await web.get("/broken")
+
+
+BROKEN = [("GET", "/broken_events?last=data: 0%0A%0A"), ("GET", "/counted_badly"), ("POST", "/called_badly")]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+async def test_events_that_break(web, case):
+    """Why they end is told by an event, whatever way they come."""
+    answer = await web.request(*case, content=b"{}" if case[0] == "POST" else None, headers={"content-type": "application/json"})
+    *events, error = answer.text.removesuffix("\n\n").split("\n\n")
+    assert events == ["data: 0"]
+    assert error.startswith('event: error\ndata: {"error":{"type":"ValueError","message":"out of paper"')
+    assert answer.headers["x-request-id"] in error
+
+
+async def test_lines_that_break(web):
+    answer = await web.get("/counted_badly", headers={"accept": "application/x-ndjson"})
+    first, last = answer.text.splitlines()
+    assert (first, json.loads(last)["error"]["message"]) == ("0", "out of paper")
+
+
+async def test_an_event_that_breaks(web):
+    """Nothing is written into an event that has begun: its client would read it as whole."""
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        await web.get("/broken_events?last=data: 0%0A")
 
 
 async def test_large_answers(web):

@@ -140,6 +140,24 @@ class Web(motet.Service):
         return StreamingResponse(body(), media_type="text/plain")
 
     @motet.endpoint(methods=("GET",))
+    async def broken_events(self, last: str) -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            yield last
+            raise ValueError("out of paper")
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    @motet.endpoint(methods=("GET",))
+    async def counted_badly(self) -> AsyncIterator[int]:
+        yield 0
+        raise ValueError("out of paper")
+
+    @motet.endpoint
+    async def called_badly(self) -> AsyncIterator[int]:
+        yield 0
+        raise ValueError("out of paper")
+
+    @motet.endpoint(methods=("GET",))
     async def large(self, size: int) -> StreamingResponse:
         async def body() -> AsyncIterator[bytes]:
             for _ in range(size // 100_000):
@@ -354,6 +372,14 @@ class Front(motet.Service):
                     yield f"{await self.doubler.double(number)} "
 
             return StreamingResponse(body(), media_type="text/plain")
+
+        @app.get("/events")
+        async def events() -> StreamingResponse:
+            async def body() -> AsyncIterator[str]:
+                yield "data: 0\n\n"
+                raise ValueError("out of paper")
+
+            return StreamingResponse(body(), media_type="text/event-stream")
 
         @app.get("/slow")
         async def slow() -> int:

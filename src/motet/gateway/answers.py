@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from motet.errors import MotetError, http_status, public_fields
+from motet.media import ALL_LINES, ALL_MSGPACK, EVENTS
 
 CLOSE = b"connection: close\r\n"
 KEEP_ALIVE = b"connection: keep-alive\r\n"  # a client of HTTP/1.0 has to be told
@@ -82,9 +83,15 @@ def error_json(fields: Mapping[str, Any], request_id: str) -> bytes:
         return json.dumps(body, default=str).encode()
 
 
-def error_msgpack(fields: Mapping[str, Any], request_id: str) -> bytes:
-    """Return what a client reads of an error in a stream of msgpack values."""
-    return msgspec.msgpack.encode(msgspec.json.decode(error_json(fields, request_id)))  # by way of JSON, which can say all of it
+def error_item(media: str | None, fields: Mapping[str, Any], request_id: str) -> bytes | None:
+    """Return what ends a stream of a media type that fails, or None where the type has no place for errors."""
+    if media == EVENTS:
+        return b"event: error\ndata: %b\n\n" % error_json(fields, request_id)
+    if media in ALL_LINES:
+        return error_json(fields, request_id) + b"\n"
+    if media in ALL_MSGPACK:
+        return msgspec.msgpack.encode(msgspec.json.decode(error_json(fields, request_id)))  # by way of JSON, which can say all of it
+    return None
 
 
 def error(status: int, fields: Mapping[str, Any], request_id: str, connection: bytes, *, more: Mapping[str, str], bodiless: bool) -> bytes:

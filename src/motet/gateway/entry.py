@@ -106,6 +106,7 @@ def new_tunnel(route: EndpointRoute, read: RequestHead, connection: TunnelConnec
         old=read.old,
         bodiless=read.method == b"HEAD",
         expects=expects,
+        tells=route.surface == "http",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from motet.errors import MotetError
 from motet.gateway import answers
 from motet.gateway.state import GatewayState
-from motet.media import ALL_LINES, ALL_MSGPACK, EVENTS
+from motet.media import EVENTS
 from motet.runtime.exchange import WINDOW, Exchange
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
@@ -241,14 +241,8 @@ class HttpExchange(Exchange, kw_only=True):
             line = connection.last_lines(self)
             connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more={}, bodiless=False))
             connection.finished(self)
-        elif self.media == EVENTS:
-            self._piece(b"event: error\ndata: %b\n\n" % answers.error_json(failure.fields, self.request_id))
-            self._finish_stream()
-        elif self.media in ALL_LINES:
-            self._piece(answers.error_json(failure.fields, self.request_id) + b"\n")
-            self._finish_stream()
-        elif self.media in ALL_MSGPACK:
-            self._piece(answers.error_msgpack(failure.fields, self.request_id))
+        elif (item := answers.error_item(self.media, failure.fields, self.request_id)) is not None:
+            self._piece(item)
             self._finish_stream()
         else:
             connection.cut(reset=not self.chunked)

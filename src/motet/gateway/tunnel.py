@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from motet.errors import InvalidOutput, MotetError, ShuttingDown, http_status, public_fields
 from motet.gateway import answers
 from motet.gateway.exchange import Answerer
+from motet.media import ALL_LINES, EVENTS, media_type
 from motet.runtime.exchange import Exchange
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
@@ -22,6 +23,9 @@ from motet.wire.tunnel import FAILED, RESTARTS, TunnelStart, decode_start, short
 log = logging.getLogger("motet.gateway")
 
 INFORMAL = 200  # statuses below it announce another answer
+# What a stream ends with between two items, for those where that can be seen.
+BOUNDS: Final = {EVENTS: (b"\n\n", b"\r\r", b"\r\n\r\n"), **dict.fromkeys(ALL_LINES, (b"\n",))}
+LONGEST = 4  # bytes of those
 # Headers that are about one connection and so not the endpoint's to set.
 CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 
@@ -121,6 +125,9 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         owed: bytes that the client has and the replica hasn't heard of.
         chunked: whether the answer goes out in chunks.
         left: bytes of the answer that its content-length has announced.
+        tells: whether an error may be told in a stream that has begun; an ASGI app has its own rules for what it sends.
+        media: of a stream where there is a place for that.
+        tail: the last bytes of such a stream.
     """
 
     connection: TunnelConnection
@@ -134,6 +141,9 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
     owed: int = 0
     chunked: bool = False
     left: int | None = None
+    tells: bool = False
+    media: str | None = None
+    tail: bytes = b""
 
     @property
     def size(self) -> int:
@@ -226,6 +236,8 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
             else:
                 self.chunked = True
                 headers.append(("transfer-encoding", "chunked"))
+        if self.tells and self.left is None and not self.bodiless:
+            self.media = _plain_media(headers)
         if all(name != "x-request-id" for name, _ in headers):
             headers.append(("x-request-id", self.request_id))
         self.connection.write(answers.head(start.status, headers, self.connection.last_lines(self)))
@@ -238,6 +250,8 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
             if self.left < 0:
                 self._break(InvalidOutput("the body is longer than its content-length", where=self.name))
                 return
+        if self.media in BOUNDS:
+            self.tail = (self.tail + data[-LONGEST:])[-LONGEST:]
         answers.write_piece(self.connection.write, data, chunked=self.chunked)
 
     def on_end(self) -> None:
@@ -257,11 +271,21 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         """Answer with an error, or break the answer off."""
         if self.done:
             return
-        if self.begun:
+        if not self.begun:
+            self._write_error(failure.status, failure.fields)
+            return
+        item = answers.error_item(self.media, failure.fields, self.request_id) if self._between_items else None
+        if item is not None:
+            self._piece(item)
+            self.on_end()
+        else:
             self.done = True
             self.connection.cut(reset=not self.chunked)
-        else:
-            self._write_error(failure.status, failure.fields)
+
+    @property
+    def _between_items(self) -> bool:
+        """Whether what is written now would be no part of another item."""
+        return self.media in BOUNDS and (not self.tail or self.tail.endswith(BOUNDS[self.media]))
 
     def _break(self, error: MotetError) -> None:
         """Stop because of what the endpoint sends."""
@@ -283,6 +307,12 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         if self.quota <= 0:  # the rest of the body is read and dropped
             self.choke(choked=False)
         self.connection.finished(self)
+
+
+def _plain_media(headers: Iterable[tuple[str, str]]) -> str | None:
+    """Return the media type of an answer, unless it is compressed."""
+    found = dict(headers)
+    return None if "content-encoding" in found else media_type(found.get("content-type", ""))[0]
 
 
 def closing(failure: Failure) -> tuple[int, str]:
