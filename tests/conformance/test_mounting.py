@@ -115,6 +115,23 @@ async def test_websockets(mounted, gate):
         await cancelled.until_reached()
 
 
+async def test_refusals_where_the_server_around_knows_one_only(engine, gate):
+    """A server without the extension for answers is told to close; a status without a name is none the worse."""
+    models = motet.asgi(Sockets.bind(gate(), gate()), engine=engine)
+    received = [{"type": "websocket.connect"}]
+    sent = []
+
+    async def receive():
+        return received.pop() if received else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    async with models.lifespan(), asyncio.timeout(PATIENCE):
+        await models({"type": "websocket", "path": "/answered_oddly", "headers": []}, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
 async def test_long_messages_of_websockets(mounted, gate):
     """Credit counts bytes: letters with more than one, and refusals, get all of theirs."""
     async with mounted(Sockets.bind(gate(), gate())) as client:

@@ -243,6 +243,10 @@ class Sockets(motet.Service):
         await socket.send_denial_response(JSONResponse({"no": "way"}, status_code=402))
 
     @motet.endpoint
+    async def answered_oddly(self, socket: motet.WebSocket) -> None:
+        await socket.send_denial_response(JSONResponse({"no": "way"}, status_code=499))
+
+    @motet.endpoint
     async def refused_at_length(self, socket: motet.WebSocket) -> None:
         await socket.send_denial_response(PlainTextResponse("no" * 500_000, status_code=402))
 

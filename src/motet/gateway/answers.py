@@ -63,13 +63,17 @@ def write_piece(
         write(data)
 
 
+def phrase(status: int) -> str:
+    """Return the name of a status; nothing for one that has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
 def head(status: int, headers: Iterable[tuple[str, str]], connection: bytes) -> bytes:
     """Return the head of any answer; `connection` is a complete header line, or nothing."""
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    lines = [f"HTTP/1.1 {status} {reason}\r\n".encode()]
+    lines = [f"HTTP/1.1 {status} {phrase(status)}\r\n".encode()]
     lines += [b"%b: %b\r\n" % (header_value(name), header_value(value)) for name, value in headers]
     return b"".join([*lines, connection, b"\r\n"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -168,7 +167,7 @@ async def _give(messages: asyncio.Queue[tuple[Message, int]], scope: Mapping[str
             return
         if message["type"].startswith("websocket.http.response") and not can_deny:
             if message["type"].endswith("start"):
-                await send({"type": "websocket.close", "code": POLICY, "reason": HTTPStatus(message["status"]).phrase})
+                await send({"type": "websocket.close", "code": POLICY, "reason": answers.phrase(message["status"])})
         else:
             await send(message)
         owed += size
