@@ -67,6 +67,12 @@ async def test_answers_without_a_body(web, status):
     assert (await web.get("/either?away=false")).json() == 7  # on the same connection
 
 
+async def test_the_length_of_no_body(web):
+    """An answer with status 204 may not tell one, an answer with 304 tells that of what the client has."""
+    assert "content-length" not in (await web.get("/empty?status=204")).headers
+    assert (await web.get("/empty?status=304")).headers["content-length"] == "7"
+
+
 async def test_query(web):
     """With GET the arguments come from the query; a list takes all values of a name."""
     assert (await web.get("/search?words=a&words=b")).json() == ["a", "b"]

@@ -71,6 +71,10 @@ class Web(motet.Service):
         return response
 
     @motet.endpoint(methods=("GET",))
+    async def empty(self, status: int) -> motet.Response:
+        return motet.Response(status_code=status, headers={"content-length": "7"})
+
+    @motet.endpoint(methods=("GET",))
     async def either(self, away: bool) -> int | RedirectResponse:
         return RedirectResponse("/elsewhere") if away else 7
 

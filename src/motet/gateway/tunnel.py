@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final, Protocol
 
 import msgspec
@@ -230,6 +231,8 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         self.close = self.close or wants_close
         if start.status in answers.BODILESS:
             self.bodiless = True
+            if start.status == HTTPStatus.NO_CONTENT:  # 304 may tell the length of what there is
+                headers = [(name, value) for name, value in headers if name != "content-length"]
         elif self.left is None and not self.bodiless:
             if self.old:
                 self.close = True
