@@ -212,6 +212,7 @@ async def test_keys(serve, gate):
     with pytest.raises(InvalidStatus) as info:
         await websockets.connect(url, proxy=None)
     assert info.value.response.status_code == 401
+    assert info.value.response.headers["www-authenticate"] == "Bearer"
     async with websockets.connect(url, proxy=None, additional_headers={"authorization": "Bearer secret"}) as socket:
         await socket.send("in")
         assert await socket.recv() == "in"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
@@ -368,7 +367,7 @@ class RequestReader:
             return options_answer(state, self._connection, route, self._head(), preflight=True)
         path = self._url if route is not None else path_of(self._url)
         if (error := refusal(state, route, path, method, headers, old=self._old)) is not None:
-            return self._refused(error, close=self._close, more=headers_of(error, route))
+            return self._refused(error, close=self._close)
         if method == b"OPTIONS" and (self._url == b"*" if route is None else route.surface != "ingress"):
             return options_answer(state, self._connection, route, self._head(), preflight=False)
         return None
@@ -376,9 +375,9 @@ class RequestReader:
     def _request_id(self) -> str:
         return given_id(self._headers) or new_id()
 
-    def _refused(self, error: MotetError, *, close: bool, more: Mapping[str, str] | None = None) -> Refusal:
+    def _refused(self, error: MotetError, *, close: bool) -> Refusal:
         bodiless = self.phase != HEAD and self._url != b"" and self._parser.get_method() == b"HEAD"
-        request_id = self._request_id()
+        request_id, more = self._request_id(), headers_of(error, self._route)
         return Refusal(
             self._connection, error, request_id=request_id, close=close, lines=self._lines, old=self._old, bodiless=bodiless, more=more
         )

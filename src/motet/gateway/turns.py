@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 from motet.errors import HTTPError, MethodNotAllowed, MotetError, Unauthorized
@@ -133,4 +134,6 @@ def headers_of(error: MotetError, route: EndpointRoute | None) -> Mapping[str, s
     """Return the headers that belong to a refusal."""
     if type(error) is MethodNotAllowed and route is not None:
         return {"allow": allowed_methods(route)}
-    return CHALLENGE if type(error) is Unauthorized else UPGRADE if type(error) is HTTPError else None
+    if isinstance(error, HTTPError) and error.status == HTTPStatus.UPGRADE_REQUIRED:
+        return UPGRADE
+    return CHALLENGE if type(error) is Unauthorized else None
