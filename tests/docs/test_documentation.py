@@ -68,7 +68,11 @@ def test_commands_exist(page: Path) -> None:
         if name.startswith("-"):
             continue
         assert name in main.commands, where
-        options = {text for parameter in main.commands[name].params for text in (*parameter.opts, *parameter.secondary_opts)}
+        command = main.commands[name]
+        if isinstance(command, click.Group) and words:
+            assert words[0] in command.commands, where
+            command = command.commands[words[0]]
+        options = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)}
         unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in options | {"--help"}]
         assert not unknown, f"{where} has no {unknown}"
 

@@ -27,6 +27,7 @@ main = Program(
         "call": "motet.cli.call:call",
         "client": "motet.cli.client:client",
         "ps": "motet.cli.processes:ps",
+        "env": "motet.cli.environments:env",
         "version": "motet.cli.version:version",
     }),
 )  # fmt: skip

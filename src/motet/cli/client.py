@@ -11,7 +11,7 @@ import httpx
 
 from motet.cli.call import CONNECT_WAIT, explained, failure
 from motet.cli.errors import Complaint
-from motet.cli.look import load_graph
+from motet.cli.loading import load_graph
 from motet.cli.program import with_traceback_option
 from motet.clients.python import write_python
 from motet.clients.typescript import write_typescript

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from motet import check as checking
 from motet import graph_views
+from motet.cli.environments import resolve_all
+from motet.cli.loading import load_graph
 from motet.cli.program import with_traceback_option
 from motet.engines.local.plan import plan_graph
-from motet.graph import Graph, compile_graph
-from motet.targets import find_node
 
 FORMATS = {"tree": graph_views.tree, "mermaid": graph_views.mermaid, "json": graph_views.as_json}
 
@@ -19,10 +18,11 @@ name_option = click.option("--name", default="default", show_default=True, help=
 
 @click.command()
 @click.argument("target")
+@click.option("--environments", is_flag=True, help="Also find out what the services' environments would have, and install nothing.")
 @route_option
 @name_option
 @with_traceback_option
-def check(*, target: str, route: str, name: str) -> None:
+def check(*, target: str, environments: bool, route: str, name: str) -> int:
     """Find all faults of an app, and start nothing.
 
     TARGET is file.py:name or package.module:name. Its file is imported, so what stands at its top level runs; no service
@@ -31,15 +31,18 @@ def check(*, target: str, route: str, name: str) -> None:
     \b
     Examples:
       motet check app.py:app
-      motet check package.module:app
+      motet check app.py:app --environments
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     graph = load_graph(target, name=name, route=route)
     plan_graph(graph)  # makes what replicas are started from: an argument may be of a type that can't travel
     services, endpoints = len(graph.nodes), sum(len(node.definition.endpoints) for node in graph.nodes.values())
+    if environments and (code := resolve_all(graph)) != 0:
+        return code
     click.echo(f"ok: {_count(services, 'service')}, {_count(endpoints, 'endpoint')}")
     for line in graph_views.routes(graph):
         click.echo(f"  {line}")
     click.echo(f"Serve it: motet serve {target}")
+    return 0
 
 
 @click.command()
@@ -60,17 +63,6 @@ def graph(*, target: str, form: str, route: str, name: str) -> None:
       motet graph app.py:app --format json | jq '.nodes[].name'
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     click.echo(FORMATS[form](load_graph(target, name=name, route=route)))
-
-
-def load_graph(target: str, *, name: str, route: str) -> Graph:
-    """Load a target in this process and compile it; the faults of its classes and of the graph come together.
-
-    Raises:
-        TargetError: the target doesn't exist or can't be imported.
-        DefinitionError: it is defined wrongly.
-    """
-    with checking.collecting():
-        return compile_graph(find_node(target), name=name, route=route)
 
 
 def _count(number: int, noun: str) -> str:

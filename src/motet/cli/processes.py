@@ -70,10 +70,15 @@ def _lines(server: Server) -> Iterator[str]:
 
 
 def _table(app: AppStatus) -> Iterator[str]:
-    rows = [HEADINGS, *(row for node in app.nodes for row in _rows(node))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    for line in table([HEADINGS, *(row for node in app.nodes for row in _rows(node))]):
+        yield f"    {line}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _rows(node: NodeStatus) -> Sequence[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import re
 import shutil
 import tempfile
@@ -25,7 +26,9 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 _FULL = re.compile(r"No space left on device|os error 28|Disk quota exceeded")
-_NOISE = re.compile(r"^\[notice\]|^WARNING: (Retrying|There was an error checking)").match
+_NOISE = re.compile(r"\[notice\]|WARNING: (Retrying|Location)|Looking in").match
+_ERROR = re.compile(r"\s*(ERROR|error)\b").match
+_LINE = re.compile(r"-r \S*/requirements\.txt \(line (\d+)\)")  # as pip names what stands in the file that it got
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,13 @@ def _named(packages: Packages) -> str:
 
 def _failure(lines: Sequence[str], packages: Packages, services: Sequence[str], folder: Path) -> StartError:
     """Return what to tell of an installer that failed."""
-    said = [line for line in lines if not _NOISE(line)][-SHOWN:]
+    said = list(itertools.dropwhile(lambda line: not _ERROR(line), lines)) or [line for line in lines if not _NOISE(line)]
+    asked = [*packages.options, *packages.requirements]
+
+    def of_line(found: re.Match[str]) -> str:
+        number = int(found.group(1))
+        return redacted(asked[number - 1]) if number <= len(asked) else "Motet"
+
     text = "\n".join(lines)
     message, instead = "the packages can't be installed", "requirements that can be met together, and that the package index has"
     if _FULL.search(text):
@@ -92,7 +101,7 @@ def _failure(lines: Sequence[str], packages: Packages, services: Sequence[str], 
     return StartError(
         f"the environment of {', '.join(services)} can't be built: {message}",
         where=", ".join(_guilty(text, packages)) or "Motet's own requirements",
-        found="\n" + "\n".join(f"    {line}" for line in said),
+        found="\n" + "\n".join(f"    {line}" for line in (_LINE.sub(of_line, line) for line in said[-SHOWN:])),
         instead=instead,
     )
 

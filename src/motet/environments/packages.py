@@ -16,7 +16,6 @@ import msgspec
 from motet.errors import DefinitionError, Fault
 from motet.options import Environment, checked_requirement, is_location
 
-SUBJECT = "Environment"
 WHOLE = 16 * 2**20  # bytes up to which a local file is known by its content, beyond by size and time
 NOT_SOURCE = frozenset({".git", ".hg", ".venv", "__pycache__", "build", "dist", "node_modules"})
 
@@ -63,22 +62,27 @@ class Packages(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_own_python and not self.isolated
 
 
-def packages_of(environment: Environment, folder: str | os.PathLike[str]) -> Packages | None:
+def packages_of(
+    environment: Environment, folder: str | os.PathLike[str], *, subject: str = "Environment", place: str | None = None
+) -> Packages | None:
     """Return what has to be installed for an environment, or None if nothing has to be.
 
     Args:
         environment: the option of the service.
         folder: of the file that defines the service; paths are relative to it.
+        subject: name of the service, for messages.
+        place: `file:line` of the option, for messages; None for the folder.
 
     Raises:
         DefinitionError: a file is missing, or something in one is no requirement; lists all faults.
     """
-    reader = _Reader()
+    reader = _Reader(subject)
     base = Path(folder).absolute()
-    for number, text in enumerate(environment.pip):
-        reader.line(text, _Around(f"{base}, pip[{number}]", base))
+    around = _Around(place if place is not None else str(base), base)
+    for text in environment.pip:
+        reader.line(text, around)
     if environment.requirements is not None:
-        reader.file(base / environment.requirements, _Around(f"{base}, requirements", base))
+        reader.file(base / environment.requirements, around)
     if reader.faults:
         raise DefinitionError(reader.faults)
     packages = Packages(
@@ -103,6 +107,7 @@ class _Around:
 
 @dataclass
 class _Reader:
+    subject: str
     requirements: list[str] = field(default_factory=list[str])
     constraints: list[str] = field(default_factory=list[str])
     options: list[str] = field(default_factory=list[str])
@@ -187,7 +192,7 @@ class _Reader:
         return str(path)
 
     def _fault(self, around: _Around, message: str, found: str, instead: str) -> None:
-        self.faults.append(Fault(place=around.place, subject=SUBJECT, message=message, found=found, instead=instead))
+        self.faults.append(Fault(place=around.place, subject=self.subject, message=message, found=found, instead=instead))
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
