@@ -29,12 +29,12 @@ from motet.identity import is_users_file, named_globals
 
 MAX_ABSENT = 100  # import statements that placeholders stand for, after which the first error is final
 
-_place: tuple[str, str] = ("the server's own", "this service")  # environment and service of this process
+_place: tuple[str | None, str] = (None, "the service")  # environment and service of this process
 _loading = False
 
 
-def set_place(*, environment: str, service: str) -> None:
-    """Say for messages which environment this process has, and which service runs, or will run, in it."""
+def set_place(*, environment: str | None, service: str) -> None:
+    """Say for messages which environment this process has, None for the server's own, and which service runs in it."""
     global _place  # noqa: PLW0603  # one environment per process
     _place = (environment, service)
 
@@ -52,9 +52,10 @@ class Absence:
         """Return the error of using what was imported."""
         environment, running = _place
         whose = service or running
+        where = f"the environment {environment}" if environment is not None else "the server's own environment"
         text = (
-            f"{self.error.msg or self.error}, which {self.place} imports, and {whose} uses it in {environment} environment; "
-            f"add it to `Environment(pip=[...])` of {whose}, or install it there"
+            f"{self.error.msg or self.error}: {self.place} imports it and {whose} uses it, in {where}; "
+            f"add it to `Environment(pip=[...])` of {whose}" + (", or install it for the server" if environment is None else "")
         )
         kind = ModuleNotFoundError if isinstance(self.error, ModuleNotFoundError) else ImportError
         error = kind(text, name=self.error.name, path=self.error.path)

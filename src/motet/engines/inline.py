@@ -30,7 +30,7 @@ from motet.wire.payload import Payload
 
 log = logging.getLogger("motet.inline")
 
-IGNORED = ("resources", "replicas", "environment", "image", "assets")
+IGNORED = ("resources", "replicas", "environment", "environment.env (it is in Context.environment, not in os.environ)", "image", "assets")
 
 
 class InlineEngine:

@@ -106,8 +106,8 @@ _DECLARED: Mapping[str, Callable[[Config], bool]] = {
     "resources (gpus, memory, custom)": lambda config: config.resources != Resources(cpus=config.resources.cpus),
     "replicas": lambda config: config.replicas != Config().replicas,
     "replicas=Autoscale(...)": lambda config: isinstance(config.replicas, Autoscale) and config.replicas.max > config.replicas.min,
-    "environment": lambda config: config.environment != Environment(),
-    "environment (pip, requirements, python, working_dir)": lambda config: config.environment != Environment(env=config.environment.env),
+    "environment": lambda config: config.environment != Environment(env=config.environment.env),
+    "environment.env (it is in Context.environment, not in os.environ)": lambda config: bool(config.environment.env),
     "image": lambda config: config.image != Image(),
     "assets": lambda config: config.assets != Assets(),
 }

@@ -148,6 +148,8 @@ class Load(Message, frozen=True):
     app: str = "default"
     route: str = "/"
     classes: tuple[str, ...] = ()  # that must be importable afterwards
+    environment: str | None = None  # name of the one that the process has; None for the server's own
+    services: dict[str, str] = {}  # that will run there, by name; the name of the class of each
 
 
 class Loaded(Message, frozen=True):
@@ -176,6 +178,8 @@ class Spawn(Message, frozen=True):
     socket: str
     data: str
     supervisor: int
+    environment: str | None
+    working_dir: str | None
     secrets: dict[str, str]
     assets: dict[str, str]
     fork: bool = True

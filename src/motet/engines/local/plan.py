@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,6 @@ API_KEY = "MOTET_API_KEY"  # environment variable that `motet serve` takes the g
 NOT_YET = (
     "resources (gpus, memory, custom)",
     "replicas=Autoscale(...)",
-    "environment (pip, requirements, python, working_dir)",
     "image",
     "assets",
 )
@@ -65,6 +65,12 @@ class NodePlan(msgspec.Struct, frozen=True):
     def options(self) -> Config:
         """The node's options."""
         return Config.model_validate_json(self.config)
+
+    @property
+    def working_dir(self) -> Path | None:
+        """The folder that its replicas start in, if it declares one."""
+        declared = self.options.environment.working_dir
+        return Path(self.folder) / declared if declared is not None else None
 
 
 class AppPlan(msgspec.Struct, frozen=True):
@@ -157,6 +163,14 @@ def recipe_of_this_process() -> Recipe:
 def absolute_path() -> tuple[str, ...]:
     """Return the import path with every entry absolute, so that it means the same in another folder."""
     return tuple(str(Path(entry).resolve()) if entry else str(Path.cwd()) for entry in sys.path)
+
+
+def users_path(path: Iterable[str]) -> tuple[str, ...]:
+    """Return the entries of an import path that belong neither to this process's Python nor to packages installed for it."""
+    paths = sysconfig.get_paths()
+    library = Path(paths["stdlib"])
+    own = {str(library), str(library.parent / f"python{sys.version_info.major}{sys.version_info.minor}.zip"), paths["platstdlib"]}
+    return tuple(entry for entry in path if entry not in own and Path(entry).name not in ("lib-dynload", "site-packages", "dist-packages"))
 
 
 def environment_for_children(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -8,13 +8,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop
-from motet.engines.local.plan import AppPlan, Recipe, environment_for_children
+from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
 from motet.errors import StartError
 from motet.wire import failure
 
@@ -22,14 +23,20 @@ END_WAIT = 5.0  # s that a process gets to end by itself before it is killed
 GROUP_LOOKS = 1000  # in that time, at what is left of a group
 
 
-def start_process(module: str, *arguments: str, descriptors: tuple[int, ...] = (), environment: Mapping[str, str] | None = None) -> int:
+def start_process(
+    module: str,
+    *arguments: str,
+    descriptors: tuple[int, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> int:
     """Start `python -m module arguments` in a session of its own, with the given descriptors open; returns its process id."""
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
     try:
         # -P keeps the current folder off the import path, where a user's file could hide one of Python's modules.
-        command = [sys.executable, "-P", "-m", module, *arguments]
-        return os.posix_spawn(sys.executable, command, environment if environment is not None else os.environ, setsid=True)
+        command = [python, "-P", "-m", module, *arguments]
+        return os.posix_spawn(python, command, environment if environment is not None else os.environ, setsid=True)
     finally:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
@@ -84,15 +91,38 @@ def kill(pid: int, by: signal.Signals = signal.SIGKILL) -> None:
         return
 
 
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """What a process has to find itself in before it loads the user's code.
+
+    Attributes:
+        python: path of the interpreter, which decides what packages there are.
+        version: of that Python, such as `3.11`.
+        variables: environment variables beside those of the server.
+        name: for messages and lists; None for the server's own environment.
+        key: what tells environments apart: those with equal keys are one.
+    """
+
+    python: str = sys.executable
+    version: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+    variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    name: str | None = None
+    key: str = ""
+
+
 class Zygote:
     """A zygote process, as the supervisor sees it.
 
     Args:
         folder: the runtime folder, which the zygote removes should the supervisor be killed.
+        home: the environment that it is started in.
+        ended: is called when no process will come from it any more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Home | None = None, *, ended: Callable[[], None] = lambda: None) -> None:
+        self.home = home or Home()
         self._folder = folder
+        self._ended = ended
         self._lock = asyncio.Lock()
         self._connection: ControlConnection | None = None
         self._load: Load | None = None
@@ -108,7 +138,8 @@ class Zygote:
             str(theirs.fileno()),
             str(self._folder),
             descriptors=(theirs.fileno(),),
-            environment=environment_for_children(),
+            environment=environment_for_children(self.home.variables),
+            python=self.home.python,
         )
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -122,7 +153,25 @@ class Zygote:
         Raises:
             BaseException: what loading raised, rebuilt.
         """
-        self._load = Load(recipe=recipe, use_main=use_main, classes=classes, app=app, route=route)
+        return await self._have_loaded(Load(recipe=recipe, use_main=use_main, classes=classes, app=app, route=route))
+
+    async def load_as(self, other: Zygote, nodes: Sequence[NodePlan]) -> None:
+        """Have it load what `other` has loaded, in its own environment, where these nodes will run.
+
+        Raises:
+            BaseException: what loading raised, rebuilt.
+        """
+        if other._load is None:
+            raise StartError("there is no code to load")
+        by_name = {node.name: node.cls for node in nodes if node.cls_by_value is None}
+        recipe = msgspec.structs.replace(other._load.recipe, sys_path=users_path(other._load.recipe.sys_path))
+        classes = tuple(dict.fromkeys(by_name.values()))
+        await self._have_loaded(
+            msgspec.structs.replace(other._load, recipe=recipe, classes=classes, environment=self.home.name, services=by_name)
+        )
+
+    async def _have_loaded(self, load: Load) -> AppPlan | None:
+        self._load = load
         answer = await self._ask(self._load)
         if isinstance(answer, LoadFailed):
             raise failure.rebuild(answer.failure)
@@ -164,12 +213,11 @@ class Zygote:
             return isinstance(await self._exchange(load), Loaded)
 
     async def _become(self, message: Spawn) -> int:
-        fresh = Zygote(self._folder)
+        fresh = Zygote(self._folder, self.home)
         await fresh.start()
-        load = self._load
         try:
-            if load is not None:
-                await fresh.load(load.recipe, use_main=load.use_main, classes=load.classes, app=load.app, route=load.route)
+            if self._load is not None:
+                await fresh._have_loaded(self._load)
         except BaseException:
             await fresh.kill()
             raise
@@ -210,6 +258,8 @@ class Zygote:
         pid, self.pid = self.pid, 0
         if pid:
             await end_of(pid)
+        if self._connection is None:
+            self._ended()
 
 
 def _not_forked(message: Spawn) -> Spawn:

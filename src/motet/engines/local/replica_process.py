@@ -15,6 +15,7 @@ import cloudpickle
 import uvloop
 from setproctitle import setproctitle
 
+from motet.absent import set_place
 from motet.context import Context, current_scope
 from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
 from motet.engines.local.directory import Directory
@@ -41,6 +42,7 @@ REPLICA_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s%(of_request)s: %(messag
 def run_replica(message: Spawn) -> None:
     """Be a replica until told to stop; ends the process."""
     setproctitle(f"motet replica {message.identity}")
+    set_place(environment=message.environment, service=message.node.name)
     _fresh_process(message)
     code = 1
     try:
@@ -56,6 +58,8 @@ def run_replica(message: Spawn) -> None:
 
 def _fresh_process(message: Spawn) -> None:
     """Undo what a fork shares and shouldn't: process group, signal handling, random state, thread limits."""
+    if message.working_dir is not None:
+        os.chdir(message.working_dir)
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # what this process leaves behind ends with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -141,7 +145,6 @@ class _Host:
         definition = definition_of(node_class(message.node))
         arguments = {name: map_dependencies(value, self._handle) for name, value in node_arguments(message.node).items()}
         config = message.node.options
-        os.environ.update(config.environment.env)
         open_pool()
         Path(message.data).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # nothing is served yet
         context = Context(

@@ -150,6 +150,8 @@ class Slot:
             socket=record.socket,
             data=str(self._around.folder / "data" / self.address),
             supervisor=os.getpid(),
+            environment=self.prepared.zygote.home.name,
+            working_dir=str(record.plan.working_dir) if record.plan.working_dir is not None else None,
             secrets=dict(self.prepared.secrets),
             assets=dict(self.prepared.assets),
         )

@@ -15,9 +15,10 @@ from motet.engines.interface import AppStatus, ServerStatus
 from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import Gateways
+from motet.engines.local.homes import Homes
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.preparation import Preparation, Prepared
-from motet.engines.local.processes import Zygote
+from motet.engines.local.processes import Home, Zygote
 from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
@@ -75,7 +76,7 @@ class Supervisor:
         self.report = report
         self.reception = Reception(self)
         self._slots: dict[str, Slot] = {}
-        self._preparation = Preparation()
+        self._preparation = Preparation(Homes(self.new_zygote, report))
         self._zygotes: set[Zygote] = set()  # all that were started
         self._deployed_from: set[Zygote] = set()
         self._numbers = 0
@@ -98,9 +99,14 @@ class Supervisor:
             self.gateway = Gateways(self._listening, self.folder.control, api_keys=self._api_keys, http=self._http, report=self.report)
             self.gateway.start()
 
-    async def new_zygote(self) -> Zygote:
-        """Start a zygote; it removes the runtime folder should this process be killed."""
-        zygote = Zygote(self.folder.path)
+    async def new_zygote(self, home: Home | None = None, *, ended: Callable[[], None] = lambda: None) -> Zygote:
+        """Start a zygote; it removes the runtime folder should this process be killed.
+
+        Args:
+            home: the environment that it is started in; None for the server's own.
+            ended: is called when no process will come from it any more.
+        """
+        zygote = Zygote(self.folder.path, home, ended=ended)
         self._zygotes.add(zygote)
         await zygote.start()
         return zygote
@@ -147,8 +153,10 @@ class Supervisor:
             message = f"{plan.name} was deleted while it was prepared"
             raise ShuttingDown(message)
         self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
-        if zygote.hazard is not None:
-            self.report(f"replicas are started by spawning, not forking, since {zygote.hazard}")
+        for each in dict.fromkeys(made.zygote for made in prepared.values()):
+            if each.hazard is not None:
+                whose = "" if each is zygote else " in the environment " + str(each.home.name)
+                self.report(f"replicas{whose} are started by spawning, not forking, since {each.hazard}")
         for notice in plan.notices:
             self.report(f"declared, checked, and not yet acted on: {notice}")
         started = [self._place(app, node, prepared[node.name]) for node in plan.nodes]
@@ -157,6 +165,7 @@ class Supervisor:
             await asyncio.gather(*(asyncio.shield(slot.settled) for slot in started))  # hears of the first failure at once
         except BaseException:
             await self.delete(plan.name)
+            await self.close_unused_zygotes()
             raise
         self._tell_gateway()
         root = plan.node(plan.root)
@@ -175,7 +184,8 @@ class Supervisor:
     def _place(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
         """Return the slot of a node: one that runs an equal node, or a new one."""
         for slot in self._slots.values():
-            if slot.plan.identity == node.identity and slot.lifecycle.state in ("starting", "running"):
+            equal = slot.plan.identity == node.identity and slot.prepared.zygote.home.key == prepared.zygote.home.key
+            if equal and slot.lifecycle.state in ("starting", "running"):
                 slot.users.add(app.plan.name)
                 app.addresses[node.name] = slot.address
                 return slot
@@ -228,7 +238,8 @@ class Supervisor:
                 continue
             app.addresses[node.name] = slot.address
             handles = self._handles(app, node, app.addresses)
-            if slot.plan.digest == node.digest and dict(slot.handles) == handles:
+            same_home = slot.prepared.zygote.home.key == prepared[node.name].zygote.home.key
+            if slot.plan.digest == node.digest and dict(slot.handles) == handles and same_home:
                 kept.append((slot, node))
             else:
                 slot.begin(node, prepared[node.name], handles)
@@ -239,6 +250,7 @@ class Supervisor:
             await asyncio.gather(*(slot.roll_back() for slot in changed.values()))
             for slot in added.values():
                 await self._leave(slot.address, plan.name)
+            await self.close_unused_zygotes()
             raise
         for slot, node in kept:
             slot.adopt(node, prepared[node.name])
@@ -332,6 +344,7 @@ class Supervisor:
             await self.ended.wait()
             return
         self._stopping = True
+        self._preparation.stop()
         drain = max((slot.config.drain for slot in self._slots.values()), default=0.0)
         if self.gateway is not None:
             await self.gateway.drain(drain)

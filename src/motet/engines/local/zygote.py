@@ -7,6 +7,7 @@ code and becomes the replica itself.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import shutil
@@ -15,11 +16,14 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from setproctitle import setproctitle
 
 from motet import schema
+from motet.absent import set_place, used_by
+from motet.check import service_faults
 from motet.engines.interface import run_preload
 from motet.engines.local.control import (
     PREFIX_SIZE,
@@ -36,12 +40,12 @@ from motet.engines.local.control import (
 )
 from motet.engines.local.plan import AppPlan, plan_graph
 from motet.engines.local.replica_process import node_arguments, node_class, run_replica
-from motet.errors import TargetError
+from motet.errors import DefinitionError, StartError, TargetError
 from motet.graph import compile_graph
 from motet.identity import is_users_file
 from motet.linux import die_with_parent, fork_hazard
 from motet.service import definition_of
-from motet.targets import importing, load_script, load_target
+from motet.targets import Loading, import_source, importing, load_script, load_target, split_target
 from motet.wire import failure, names
 
 ORPHAN_WAIT = 5.0  # s
@@ -108,24 +112,18 @@ class _Zygote:
 
     def load(self, message: Load) -> None:
         """Import the user's code and report what it is."""
-        recipe = message.recipe
-        os.chdir(recipe.folder)
-        sys.path[:] = recipe.sys_path
+        os.chdir(message.recipe.folder)
         try:
             plan: AppPlan | None = None
-            if recipe.target is not None:
-                sys.argv = [recipe.target.rpartition(":")[0]]
-                plan = plan_graph(compile_graph(load_target(recipe.target), name=message.app, route=message.route))
-            elif message.use_main:
-                load_script(recipe.script, recipe.module)
-            with importing():
-                for name in message.classes:
-                    _find(name)
+            if message.environment is None:
+                plan = _load_own(message)
+            else:
+                _load_elsewhere(message)
         except BaseException as error:  # noqa: BLE001  # user code may raise anything; all of it is reported
             self._send(LoadFailed(failure.record(error, endpoint="loading", replica=f"pid {os.getpid()}")))
             return
         _single_thread()
-        _warm_up(plan)
+        _warm_up(message.classes if plan is None else [node.cls for node in plan.nodes if node.cls_by_value is None])
         self._send(Loaded(plan=plan, hazard=fork_hazard(), files=user_files()))
 
     def fork(self, message: Spawn) -> None:
@@ -179,6 +177,56 @@ def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
         os._exit(status)
 
 
+def _load_own(message: Load) -> AppPlan | None:
+    """Load the code in the server's own environment, where apps are described."""
+    recipe = message.recipe
+    sys.path[:] = recipe.sys_path
+    plan: AppPlan | None = None
+    if recipe.target is not None:
+        sys.argv = [recipe.target.rpartition(":")[0]]
+        plan = plan_graph(compile_graph(load_target(recipe.target), name=message.app, route=message.route))
+        _refuse_absent({node.name: node.cls for node in plan.nodes if not node.options.environment.has_packages})
+    elif message.use_main:
+        load_script(recipe.script, recipe.module)
+    with importing():
+        for name in message.classes:
+            _find(name)
+    return plan
+
+
+def _load_elsewhere(message: Load) -> None:
+    """Load the code in the environment of some of its services."""
+    recipe = message.recipe
+    setproctitle(f"motet zygote {message.environment}")
+    set_place(environment=message.environment, service=", ".join(message.services))
+    # What the user has written comes first, as it does in the server: the same name means the same module.
+    sys.path[:] = dict.fromkeys((*recipe.sys_path, *sys.path))
+    loading = Loading(elsewhere=True)
+    if recipe.target is not None:
+        source = split_target(recipe.target)[0]
+        sys.argv = [source]
+        import_source(source, loading)
+    elif message.use_main:
+        load_script(recipe.script, recipe.module, loading)
+    with importing():
+        for name in message.classes:
+            loading.run(functools.partial(_find, name))
+    loading.settle(None)
+    _refuse_absent(message.services)
+    faults = [fault for name in message.classes for fault in service_faults(definition_of(names.load_class(name)), final=True)]
+    if faults:
+        raise DefinitionError(faults)
+
+
+def _refuse_absent(services: Mapping[str, str]) -> None:
+    """Refuse services that use what can't be imported here, before any request meets it."""
+    for service, name in services.items():
+        cls = names.load_class(name)
+        if (absence := used_by(cls)) is not None:
+            error = absence.raised(service)
+            raise StartError(str(error), where=definition_of(cls).place) from absence.error
+
+
 def preload(message: Spawn) -> None:
     """Run the class's `preload` with the constructor arguments that it asks for; an error shows again in the constructor's replica."""
     try:
@@ -200,13 +248,12 @@ def _find(name: str) -> type:
         ) from error
 
 
-def _warm_up(plan: AppPlan | None) -> None:
+def _warm_up(classes: Iterable[str]) -> None:
     """Build validators before the fork, so that each replica has them."""
-    for node in plan.nodes if plan is not None else ():
-        if node.cls_by_value is None:
-            definition = definition_of(names.load_class(node.cls))
-            for endpoint in definition.endpoints.values():
-                schema.schema_of(endpoint, definition.cls)
+    for name in classes:
+        definition = definition_of(names.load_class(name))
+        for endpoint in definition.endpoints.values():
+            schema.schema_of(endpoint, definition.cls)
 
 
 def _single_thread() -> None:
