@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -144,7 +145,7 @@ class _Zygote:
         reader, writer = os.pipe()
         with os.fdopen(reader, "rb") as pipe:
             try:
-                middle = os.fork()
+                middle = _forked()
                 if middle == 0:
                     _middle(message, self._connection, writer)
             finally:
@@ -157,12 +158,19 @@ class _Zygote:
         self._connection.sendall(pack_message(message))
 
 
+def _forked() -> int:
+    """Fork; Python 3.12 and later count threads wrongly where the name of the process has a space, and warn of what isn't so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+        return os.fork()
+
+
 def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
     """Fork once more and end, so that the supervisor becomes the parent of the replica."""
     status = 1
     try:
         middle = os.getpid()
-        child = os.fork()
+        child = _forked()
         if child == 0:
             os.close(writer)
             connection.close()
