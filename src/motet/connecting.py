@@ -291,16 +291,20 @@ def _is_known(annotation: Any) -> bool:
 
 async def _events(pieces: AsyncIterator[bytes], schema: EndpointSchema, url: str) -> AsyncGenerator[Any, None]:
     """Yield the items of server-sent events. Only events tell an item from an error, and a good end from a cut."""
-    rest = b""
+    rest = bytearray()
+    searched = 0  # bytes of it that no event ends in
     async for piece in pieces:
-        *events, rest = (rest + piece).split(b"\n\n")
-        for event in events:
-            kind, _, data = event.rpartition(b"data: ")
+        rest += piece
+        while (end := rest.find(b"\n\n", searched)) >= 0:
+            kind, _, data = bytes(rest[:end]).partition(b"data: ")
+            del rest[: end + 2]
+            searched = 0
             if kind.startswith(b"event: error"):
                 raise error_of(HTTPStatus.INTERNAL_SERVER_ERROR, data, url)
             if kind.startswith(b"event: end"):
                 return
             yield schema.result.validate_json(data)
+        searched = max(0, len(rest) - 1)
     raise ReplicaDied("the stream was cut before its end", where=url)
 
 

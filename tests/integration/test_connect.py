@@ -50,6 +50,8 @@ class Shop(motet.Service):
     def texts(self) -> Iterator[dict[str, str]]:
         yield {"error": "an item, not a failure"}
         yield {"text": "lines\n\nand \u2028 separators"}
+        yield {"text": "event: error\ndata: x"}
+        yield {"text": "x" * 3_000_000}
 
     @motet.endpoint
     def refuse(self, how: str) -> str:
@@ -124,7 +126,9 @@ def test_values(shop):
 def test_streams(shop):
     """A stream yields its items, and its failure after them."""
     assert list(shop.count(1000)) == list(range(1000))
-    assert list(shop.texts()) == [{"error": "an item, not a failure"}, {"text": "lines\n\nand \u2028 separators"}]
+    error, *texts = shop.texts()
+    assert error == {"error": "an item, not a failure"}
+    assert [item["text"] for item in texts] == ["lines\n\nand \u2028 separators", "event: error\ndata: x", "x" * 3_000_000]
     items = iter(shop.fail_after(2))
     assert [next(items).count, next(items).count] == [0, 1]
     with pytest.raises(motet.HTTPError, match="no more") as caught:
