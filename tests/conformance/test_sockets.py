@@ -162,6 +162,14 @@ async def test_a_slow_client(held):
     await cancelled.until_reached()
 
 
+async def test_tasks_that_read_together(sockets):
+    """Each gets a message."""
+    async with sockets("/read_together") as socket, asyncio.timeout(PATIENCE):
+        await socket.send("a")
+        await socket.send("b")
+        assert await socket.recv() == "a b"
+
+
 async def test_tasks_that_send_together(sockets):
     """Several tasks may send over one WebSocket; each goes on when its client has read enough."""
     async with sockets("/together", max_queue=1) as socket, asyncio.timeout(PATIENCE):

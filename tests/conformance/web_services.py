@@ -319,6 +319,11 @@ class Sockets(motet.Service):
         await asyncio.gather(*(send() for _ in range(4)))
 
     @motet.endpoint
+    async def read_together(self, socket: motet.WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(" ".join(sorted(await asyncio.gather(socket.receive_text(), socket.receive_text()))))
+
+    @motet.endpoint
     async def swallow(self, socket: motet.WebSocket) -> None:
         await socket.accept()
         await self.reached.wait()

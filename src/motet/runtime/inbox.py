@@ -16,31 +16,27 @@ class Inbox:
         grant: tells the caller how many bytes were taken.
     """
 
-    __slots__ = ("_grant", "_pieces", "_waiter", "ended", "on_end")
+    __slots__ = ("_arrived", "_grant", "_pieces", "ended", "on_end")
 
     def __init__(self, grant: Callable[[int], object]) -> None:
         self._grant = grant
         self._pieces: deque[bytes] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._arrived = asyncio.Event()  # several tasks may read: which gets a piece is their affair
         self.ended = False
         self.on_end: Callable[[], object] | None = None  # the reader's: the caller will send nothing more
 
     def put(self, piece: bytes) -> None:
         """Keep a piece."""
         self._pieces.append(piece)
-        self._wake()
+        self._arrived.set()
 
     def end(self) -> None:
         """Note that nothing more will come."""
         if not self.ended:
             self.ended = True
-            self._wake()
+            self._arrived.set()
             if self.on_end is not None:
                 self.on_end()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     @property
     def last(self) -> bool:
@@ -52,11 +48,8 @@ class Inbox:
         while not self._pieces:
             if self.ended:
                 return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            self._arrived.clear()
+            await self._arrived.wait()
         piece = self._pieces.popleft()
         self._grant(len(piece))
         return piece
