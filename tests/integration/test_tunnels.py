@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import httpx
@@ -33,6 +34,10 @@ class Hall(motet.Service):
         self.reached.reached()
         async for text in socket.iter_text():
             await socket.send_text(text)
+
+    @motet.endpoint
+    async def refuse(self, socket: motet.WebSocket) -> None:
+        await socket.send_denial_response(motet.Response(b"x" * 200_000, status_code=402))
 
     @motet.endpoint
     async def size(self, request: motet.Request) -> int:
@@ -264,6 +269,29 @@ async def test_a_client_that_pings_and_takes_nothing(serve, gate):
     assert (await client.head())[0] == 101
     client.writer.transport.pause_reading()
     client.writer.write((b"\x89\xfd\0\0\0\0" + b"x" * 125) * (6 * WINDOW // 125))
+    await until(lambda: not served.gateway.connections)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_a_refusal_that_is_taken_slowly(serve, gate, takes):
+    """An answer instead of a WebSocket has the time that any other has: as long as the client takes of it."""
+    served = await serve(Hall.bind(gate()))
+    client = await served.connect()
+    await until(lambda: served.gateway.connections)
+    (connection,) = served.gateway._state.connections
+    transport = connection._transport
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    client.writer.transport.pause_reading()
+    await client.send(HANDSHAKE.replace(b"/talk", b"/refuse") + b"\r\n")
+    await until(transport.is_closing)
+    assert transport.get_write_buffer_size() > 0
+    served.gateway.sweep(50)
+    if takes:
+        client.writer.transport.resume_reading()
+        assert len((await client.answer()).body) == 200_000
+    else:
+        served.gateway.sweep(50)
     await until(lambda: not served.gateway.connections)
 
 

@@ -44,3 +44,20 @@ class Limits:
     ping: float = 20
     pong: float = 20
     connections: int = 10_000
+
+
+class Stall:
+    """For how long a client has taken nothing of what waits for it."""
+
+    __slots__ = ("_buffered", "_since")
+
+    def __init__(self, now: float) -> None:
+        self._buffered = 0
+        self._since = now
+
+    def seconds(self, buffered: int, now: float) -> float:
+        """Return that time, given the bytes that wait now."""
+        if buffered == 0 or buffered < self._buffered:
+            self._since = now
+        self._buffered = buffered
+        return now - self._since

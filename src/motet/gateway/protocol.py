@@ -14,6 +14,7 @@ from motet.errors import Overloaded
 from motet.gateway import answers
 from motet.gateway.entry import Origin
 from motet.gateway.exchange import Turn, reset_on_close
+from motet.gateway.limits import Stall
 from motet.gateway.reading import DEAF, IDLE, RequestReader
 from motet.gateway.state import GatewayState
 
@@ -26,14 +27,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_advancing",
-        "_buffered",
         "_choked",
         "_current",
         "_full",
         "_lingers",
         "_paused",
         "_reader",
-        "_stalled",
+        "_stall",
         "_transport",
         "_waiting",
         "state",
@@ -54,8 +54,7 @@ class Connection(asyncio.Protocol):
         self._choked = False  # the replica is slower than the body that it gets
         self._paused = False  # reading, because of one of them
         self._lingers = False  # everything is answered, and what the client still sends is thrown away
-        self._stalled = state.now  # when the client last took something of what waits for it
-        self._buffered = 0
+        self._stall = Stall(state.now)
 
     # -- the transport ---------------------------------------------------------------------------------------------
 
@@ -238,13 +237,11 @@ class Connection(asyncio.Protocol):
         """Enforce the limits in time."""
         state, reader = self.state, self._reader
         buffered = self._transport.get_write_buffer_size()
-        if buffered == 0 or buffered < self._buffered:
-            self._stalled = state.now
-        self._buffered = buffered
+        stalled = self._stall.seconds(buffered, state.now)
         if buffered and (self._lingers or self._idles):
             reader.since = state.now  # the answer isn't taken yet
         idle = state.now - reader.since
-        if state.now - self._stalled > state.limits.write_stall or (self._lingers and idle > state.limits.linger):
+        if stalled > state.limits.write_stall or (self._lingers and idle > state.limits.linger):
             self.abort()
         elif self._paused or self._transport.is_closing():
             pass

@@ -17,6 +17,7 @@ from websockets.server import ServerProtocol
 
 from motet.errors import DeadlineExceeded, HTTPError, MalformedRequest, MotetError, ShuttingDown, Unauthorized, http_status, public_fields
 from motet.gateway import answers
+from motet.gateway.limits import Stall
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TwoWayExchange, answer_headers, closing
@@ -112,6 +113,7 @@ class SocketConnection(asyncio.Protocol):
         self._closing_since: float | None = None
         self._choked = False
         self._pongs = 0
+        self._stall = Stall(state.now)
 
     def begin(self, rest: bytes) -> None:
         """Ask the replica, and take what came behind the handshake."""
@@ -323,15 +325,18 @@ class SocketConnection(asyncio.Protocol):
     def sweep(self) -> None:
         """Enforce the limits in time, and ping."""
         now, limits = self._state.now, self._state.limits
-        if self._closing_since is not None or self._transport.is_closing():
-            if now - (self._closing_since or self._since) > limits.linger:
+        buffered = self._transport.get_write_buffer_size()
+        if self._stall.seconds(buffered, now) > limits.write_stall:
+            self.abort()
+        elif self._closing_since is not None:
+            self._closing_since = now if buffered else self._closing_since  # the last of it isn't taken yet
+            if now - self._closing_since > limits.linger:
                 self.abort()
+        elif self._transport.is_closing():
+            pass  # it does as soon as the client has taken the rest
         elif self._frames is None:
             if now - self._since > limits.handshake and self._denied is None and not self._gone:
-                self._state.router.cancel(self._exchange)
-                self._exchange.done = True
-                error = DeadlineExceeded("the endpoint didn't accept the WebSocket in time", where=self._exchange.name)
-                self._refuse(http_status(error), public_fields(error))
+                self._give_up()
         elif self._choked:
             self._heard = now  # it isn't listened to
         elif now - self._heard > limits.ping + limits.pong:
@@ -342,6 +347,13 @@ class SocketConnection(asyncio.Protocol):
             self._pinged = True
             self._frames.send_ping(b"")
             self._flush()
+
+    def _give_up(self) -> None:
+        """Wait for the endpoint's acceptance no longer."""
+        self._state.router.cancel(self._exchange)
+        self._exchange.done = True
+        error = DeadlineExceeded("the endpoint didn't accept the WebSocket in time", where=self._exchange.name)
+        self._refuse(http_status(error), public_fields(error))
 
 
 class SocketExchange(TwoWayExchange, kw_only=True):
