@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,8 @@ from motet.errors import DefinitionError, Fault
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
+Several = Annotated[list[T] | tuple[T, ...], AfterValidator(tuple)]  # written as either, kept as a tuple
 
 ANY_ORIGIN = "*"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]*:,]+)(:[0-9]{1,5})?").fullmatch
@@ -216,7 +218,7 @@ class Environment(Options):
         isolated: whether the environment is without the server's packages, except Motet and what Motet needs.
     """
 
-    pip: tuple[Annotated[str, AfterValidator(checked_requirement)], ...] = Field(default=(), examples=[("sentencepiece>=0.2",)])
+    pip: Several[Annotated[str, AfterValidator(checked_requirement)]] = Field(default=(), examples=[("sentencepiece>=0.2",)])
     requirements: Path | None = Field(default=None, examples=["requirements.txt"])
     env: Mapping[Annotated[str, AfterValidator(_checked_variable)], str] = Field(
         default_factory=dict[str, str], examples=[{"TOKENIZERS_PARALLELISM": "false"}]
@@ -241,8 +243,8 @@ class Image(Options):
     """
 
     base: str | None = None
-    apt: tuple[str, ...] = ()
-    pip: tuple[str, ...] = ()
+    apt: Several[str] = ()
+    pip: Several[str] = ()
 
 
 class Assets(Options):
@@ -329,7 +331,7 @@ class HttpOptions(Options):
         gateways: processes that share the port.
     """
 
-    cors: tuple[Annotated[str, AfterValidator(checked_origin)], ...] = Field(default=(), examples=[("https://app.example",)])
+    cors: Several[Annotated[str, AfterValidator(checked_origin)]] = Field(default=(), examples=[("https://app.example",)])
     gzip: bool = False
     gateways: AtLeastOne = 1
 

@@ -33,7 +33,12 @@ python_blocks = Sybil(parsers=[CodeBlockParser("python", evaluate)])
 console_blocks = Sybil(parsers=[CodeBlockParser(language, lambda _: None) for language in ("console", "sh")])
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/ask_docs/README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
