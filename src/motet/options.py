@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from motet.errors import DefinitionError, Fault
+from motet.sources import checked_source
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -251,13 +252,13 @@ class Assets(Options):
     """Files and secrets to have in place before a replica starts.
 
     Args:
-        models: model ids (hub names or local paths).
-        data: local paths or URLs.
+        models: local paths, names on the hub such as `org/name` or `org/name@revision`, or URLs.
+        data: local paths or URLs; `#sha256=...` behind a URL is the checksum of its content.
         secrets: names of secrets that the service may read.
     """
 
-    models: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
+    models: tuple[Annotated[str, AfterValidator(checked_source)], ...] = Field(default=(), examples=[("org/name",)])
+    data: tuple[Annotated[str, AfterValidator(checked_source)], ...] = Field(default=(), examples=[("https://host/file",)])
     secrets: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from file_server import FileServer
+from hub_server import HubServer
 
 
 @pytest.fixture
@@ -33,3 +34,12 @@ def cache(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(cache, monkeypatch):
+    """A hub, which is the one that is asked."""
+    server = HubServer()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    yield server
+    server.close()

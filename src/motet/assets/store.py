@@ -1,0 +1,205 @@
+"""The cache of files that were fetched from URLs.
+
+Each URL (with its checksum, if it has one) has a folder. In it are a lock, the file in a folder named after its content, and an
+entry, which is written last: without it there is no file, whatever lies there. A new version of a file gets a new folder, since
+replicas may still read the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import msgspec
+
+from motet.caching import cache_folder
+
+ENTRY = "entry.json"
+PARTIAL = "partial"
+PARTIAL_STATE = "partial.json"
+LOCK = "lock"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A file that is there as a whole.
+
+    Attributes:
+        url: that it came from, without its query.
+        file: its path within its folder.
+        sha256: of the content.
+        size: in bytes.
+        modified: when the file was written, in nanoseconds; another time means that somebody has changed it.
+        pinned: whether the checksum was declared, so that nobody has to be asked whether it is the newest.
+        etag: of the server, to ask by.
+        last_modified: the same.
+        fetched: when, in seconds since the epoch.
+    """
+
+    url: str
+    file: str
+    sha256: str
+    size: int
+    modified: int
+    pinned: bool
+    etag: str | None
+    last_modified: str | None
+    fetched: float
+
+
+class Partial(msgspec.Struct, frozen=True):
+    """The beginning of a file: by what the server will know that the rest belongs to it."""
+
+    etag: str | None
+    last_modified: str | None
+
+
+def urls_folder() -> Path:
+    """Return the folder that has those of all URLs."""
+    return cache_folder("assets") / "urls"
+
+
+def folder_of(url: str, sha256: str | None) -> Path:
+    """Return the folder of a URL; it need not exist."""
+    return urls_folder() / hashlib.sha256(f"{url}\n{sha256 or ''}".encode()).hexdigest()[:32]
+
+
+def read(folder: Path) -> Entry | None:
+    """Return the entry of a folder if its file is there, whole and as it was written."""
+    try:
+        entry = msgspec.json.decode((folder / ENTRY).read_bytes(), type=Entry)
+        state = (folder / entry.file).stat()
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return entry if (state.st_size, state.st_mtime_ns) == (entry.size, entry.modified) else None
+
+
+def note_use(folder: Path) -> None:
+    """Remember when a file was used last, for `prune`."""
+    with contextlib.suppress(OSError):
+        os.utime(folder / ENTRY)
+
+
+def keep(folder: Path, url: str, sha256: str, *, pinned: bool, etag: str | None, last_modified: str | None) -> Entry:
+    """Make the partial file of a folder the file of its URL, safe from a loss of power."""
+    version = folder / sha256[:16]
+    version.mkdir(mode=0o700, exist_ok=True)
+    file = version / file_name(url)
+    partial = folder / PARTIAL
+    partial.chmod(0o400)
+    partial.replace(file)
+    _sync(version)
+    state = file.stat()
+    entry = Entry(
+        url=url.partition("?")[0],
+        file=str(file.relative_to(folder)),
+        sha256=sha256,
+        size=state.st_size,
+        modified=state.st_mtime_ns,
+        pinned=pinned,
+        etag=etag,
+        last_modified=last_modified,
+        fetched=time.time(),
+    )
+    write(folder / ENTRY, msgspec.json.encode(entry))
+    (folder / PARTIAL_STATE).unlink(missing_ok=True)
+    return entry
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    _sync(path.parent)
+
+
+def drop_partial(folder: Path) -> None:
+    """Remove the beginning of a file."""
+    for name in (PARTIAL_STATE, PARTIAL):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_name(url: str) -> str:
+    """Return a name for the file behind a URL: the last part of the path, without what file systems or shells would mind."""
+    _, _, path = url.partition("?")[0].partition("://")[2].partition("/")
+    name = path.rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^\w.+\-]", "_", name)[-100:].lstrip(".-") or "file"
+
+
+@contextlib.contextmanager
+def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Generator[bool]:
+    """Hold the lock of a folder, which is made.
+
+    Args:
+        folder: of a URL.
+        waiting: is called before waiting for another process that has the lock; None for not waiting.
+
+    Yields:
+        Whether it is held; False only without waiting.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / LOCK).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                yield False
+                return
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield True  # closing the file gives it back
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is in the cache of one URL: its entry, if the file is whole, bytes on the disk, and when it was used last."""
+
+    folder: Path
+    entry: Entry | None
+    size: int
+    used: float
+
+
+def all_kept() -> Iterator[Kept]:
+    """Yield what is in the cache."""
+    folders = urls_folder()
+    for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
+        files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+        entry = read(folder)
+        used = (folder / ENTRY).stat().st_mtime if entry is not None else max((state.st_mtime for state in files), default=0.0)
+        yield Kept(folder, entry, sum(state.st_size for state in files), used)
+
+
+def prune(kept: Kept, *, wholly: bool) -> int:
+    """Remove the old versions and the partial file of a URL, or all of it; returns the bytes that are free now.
+
+    What a process is fetching just now is left alone.
+    """
+    with locked(kept.folder) as held:
+        if not held:
+            return 0
+        if wholly or kept.entry is None:
+            shutil.rmtree(kept.folder)
+            return kept.size
+        drop_partial(kept.folder)
+        for version in kept.folder.iterdir():
+            if version.is_dir() and version.name != Path(kept.entry.file).parent.name:
+                shutil.rmtree(version)
+        return kept.size - sum(path.stat().st_size for path in kept.folder.rglob("*") if path.is_file())
