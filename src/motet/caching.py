@@ -7,6 +7,8 @@ from pathlib import Path
 
 from motet.errors import StartError
 
+KIB = 1024
+
 
 def cache_folder(name: str) -> Path:
     """Return the folder of the user's cache that holds one kind of thing, such as `environments`; it is created with mode 0700.
@@ -34,3 +36,12 @@ def cache_folder(name: str) -> Path:
             instead=instead + ", with mode 0700",
         )
     return folder
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes for people, such as `112 MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < KIB:
+            return f"{size:.0f} {unit}"
+        size /= KIB
+    return f"{size:.1f} GiB"

@@ -24,6 +24,7 @@ import httpcore
 import httpx
 
 from motet.errors import FetchError, FetchRefused, UsageError
+from motet.sources import shown
 
 ALLOW = "MOTET_FETCH_ALLOW"  # environment variable: networks and hosts that may be fetched from though they aren't public
 PORTS = {"http": 80, "https": 443}
@@ -379,16 +380,6 @@ def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     if url.scheme == "https" and target.scheme != "https":
         raise FetchRefused("it is redirected from https to http", where=shown(url), found=shown(target), instead="a redirect to https")
     return target
-
-
-def shown(url: str | httpx.URL) -> str:
-    """Return a URL as messages show it: signatures in queries, names, passwords and fragments are nobody's business."""
-    text = str(url).partition("#")[0]
-    text, question, _ = text.partition("?")
-    scheme, separator, rest = text.partition("://")
-    authority, slash, path = rest.partition("/")
-    text = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if separator else text
-    return text[:500] + ("?..." if question else "")
 
 
 @functools.cache

@@ -79,3 +79,13 @@ def parse_source(text: str, kind: Kind, folder: Path) -> LocalSource | UrlSource
         return LocalSource(path)
     name, _, revision = text.partition("@")
     return HubSource(name, revision or None)
+
+
+def shown(url: object) -> str:
+    """Return a URL as messages show it: signatures in queries, names, passwords and fragments are nobody's business."""
+    text = str(url).partition("#")[0]
+    text, question, _ = text.partition("?")
+    scheme, separator, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    text = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if separator else text
+    return text[:500] + ("?..." if question else "")

@@ -244,7 +244,7 @@ async def test_no_room(files, cache, monkeypatch):
     """What doesn't fit isn't begun."""
     files.add("/a", CONTENT)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10, 10))
-    with pytest.raises(motet.FetchRefused, match=r"(?s)no room.*300\.0 kB needed, 10 B free.*MOTET_CACHE_DIR"):
+    with pytest.raises(motet.FetchRefused, match=r"(?s)no room.*293 KiB needed, 10 B free.*MOTET_CACHE_DIR"):
         await download(files.url("/a"))
     assert debris(cache) == []
 

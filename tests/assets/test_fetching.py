@@ -11,7 +11,8 @@ from file_server import FileServer
 
 import motet
 from motet import fetching
-from motet.fetching import Allowed, Fetcher, FetchLimits, checked_url, is_public, shown
+from motet.fetching import Allowed, Fetcher, FetchLimits, checked_url, is_public
+from motet.sources import shown
 
 pytestmark = pytest.mark.anyio
 LOCAL = Allowed.parse("127.0.0.1")

@@ -73,8 +73,8 @@ async def test_urls(files, monkeypatch):
     assert content(found["Search"][pinned]) == WEIGHTS
     assert found["Search"][pinned.partition("#")[0]] == found["Other"][pinned] == found["Search"][pinned]
     assert sorted(path for path, _ in files.requests) == ["/a.bin?sig=secret", "/b.bin"]
-    assert any(line.startswith(f"Search, Other: {files.url('/a.bin')}?...: fetching, 0 B of 102.4 kB, ") for line in lines)
-    assert lines[-1].startswith("assets: 2 fetched (102.4 kB), ")
+    assert any(line.startswith(f"Search, Other: {files.url('/a.bin')}?...: fetching, 0 B of 100 KiB, ") for line in lines)
+    assert lines[-1].startswith("assets: 2 fetched (100 KiB), ")
     assert not any("secret" in line for line in lines)
     monkeypatch.setattr(assets, "start_process", lambda *_, **__: pytest.fail("a process was started"))
     again, lines = await have(needs(data=[pinned]))
@@ -165,7 +165,7 @@ async def test_hub(hub):
     assert names(folder) == ["config.json", "model.safetensors", "onnx/model.onnx"]
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert (folder.parent.parent / "refs" / "main").read_text() == model.commit
-    assert lines[-1].startswith("assets: 1 fetched (102.4 kB)")
+    assert lines[-1].startswith("assets: 1 fetched (100 KiB)")
 
 
 async def test_hub_without_safetensors(hub):

@@ -18,8 +18,10 @@ import msgspec
 from motet.assets import store
 from motet.assets.store import Entry, Partial
 from motet.assets.tasks import UrlTask
+from motet.caching import size_text
 from motet.errors import FetchError, FetchRefused
-from motet.fetching import Answer, Fetcher, FetchLimits, shown
+from motet.fetching import Answer, Fetcher, FetchLimits
+from motet.sources import shown
 
 LIMITS = FetchLimits(size=10**12, total=86400.0, stall=60.0)
 MAX_ATTEMPTS = 20  # with at least one byte each
@@ -253,12 +255,3 @@ def _disk_error(error: OSError, folder: Path) -> FetchError:
     if error.errno in _FULL:
         return _no_room(folder, os.strerror(error.errno or 0))
     return FetchRefused("the file can't be written", where=str(folder), found=str(error), instead="MOTET_CACHE_DIR=a folder of your own")
-
-
-def size_text(size: float) -> str:
-    """Return a number of bytes as people read it, such as `1.2 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004  # the step of units
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -11,12 +11,12 @@ from typing import TypeVar
 import click
 import msgspec
 
-from motet.caching import cache_folder
+from motet.caching import cache_folder, size_text
 from motet.cli.errors import explain, relative
 from motet.cli.loading import load_graph
 from motet.cli.processes import duration, table
 from motet.cli.program import Commands, Program, with_traceback_option
-from motet.environments import Packages, Stored, build, packages_of, prune, resolve, size_text, stored
+from motet.environments import Packages, Stored, build, packages_of, prune, resolve, stored
 from motet.graph import Graph
 
 T = TypeVar("T")

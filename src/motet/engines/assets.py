@@ -13,13 +13,12 @@ from pathlib import Path
 import msgspec
 
 from motet.assets import hub, store
-from motet.assets.downloading import size_text
 from motet.assets.tasks import Failed, HubTask, Note, Order, Progress, Ready, Task, Told, UrlTask
+from motet.caching import size_text
 from motet.engines.local.processes import end_of, kill, start_process
 from motet.errors import StartError
-from motet.fetching import shown
 from motet.options import Assets
-from motet.sources import HubSource, Kind, LocalSource, UrlSource, parse_source
+from motet.sources import HubSource, Kind, LocalSource, UrlSource, parse_source, shown
 
 REPORT_INTERVAL = 5.0  # s between two lines about one download
 LINE_LIMIT = 2**20  # bytes

@@ -12,9 +12,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from motet.context import Context
+from motet.engines.assets import AssetKeeper, Needs
 from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ServerStatus, not_acted_on, run_preload
 from motet.errors import InvalidOutput, NotFound, StartError, UsageError
 from motet.graph import Dependency, Graph, GraphNode, dependencies_in, map_dependencies
@@ -30,7 +32,7 @@ from motet.wire.payload import Payload
 
 log = logging.getLogger("motet.inline")
 
-IGNORED = ("resources", "replicas", "environment", "environment.env (it is in Context.environment, not in os.environ)", "image", "assets")
+IGNORED = ("resources", "replicas", "environment", "environment.env (it is in Context.environment, not in os.environ)", "image")
 
 
 class InlineEngine:
@@ -43,6 +45,7 @@ class InlineEngine:
         self._users: dict[str, set[str]] = {}  # apps by address
         self._addresses: dict[str, str] = {}  # by identity of the node
         self._apps: dict[str, tuple[Graph, dict[str, str]]] = {}
+        self._assets = AssetKeeper(log.warning)
         self._started = time.time()
         self._data: Path | None = None
 
@@ -66,8 +69,13 @@ class InlineEngine:
         addresses: dict[str, str] = {}
         self._apps[graph.name] = (graph, addresses)
         try:
+            assets = await self._assets.have([_needs(node) for node in graph.nodes.values()])
+        except BaseException:
+            del self._apps[graph.name]
+            raise
+        try:
             for node in graph.nodes.values():
-                addresses[node.name] = await self._place(node, graph, addresses)
+                addresses[node.name] = await self._place(node, graph, addresses, assets.get(node.name, {}))
         except BaseException as error:
             await self.delete(graph.name)
             if not isinstance(error, Exception):
@@ -77,7 +85,7 @@ class InlineEngine:
         root = graph.nodes[graph.root]
         return handle_spec(root, addresses[root.name])
 
-    async def _place(self, node: GraphNode, graph: Graph, addresses: dict[str, str]) -> str:
+    async def _place(self, node: GraphNode, graph: Graph, addresses: dict[str, str], assets: Mapping[str, str]) -> str:
         if (shared := self._addresses.get(node.identity)) is not None:
             self._users[shared].add(graph.name)
             return shared
@@ -97,6 +105,7 @@ class InlineEngine:
                 engine=self.name,
                 data_dir=self._data_dir(address),
                 environment=node.config.environment.env,
+                assets={text: Path(path) for text, path in assets.items()},
             ),
         )
         replica = Replica(spec)
@@ -178,6 +187,13 @@ class InlineEngine:
         self._router.close()
         if self._data is not None:
             shutil.rmtree(self._data, ignore_errors=True)
+
+
+def _needs(node: GraphNode) -> Needs:
+    config = node.config
+    return Needs(
+        service=node.name, place=node.place, folder=node.definition.folder, assets=config.assets, environment=config.environment.env
+    )
 
 
 def handle_spec(node: GraphNode, address: str, dependency: Dependency | None = None) -> HandleSpec:

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from motet.graph import Graph, GraphNode, dependencies_in
-from motet.options import Assets, Autoscale, Config, Environment, Image, Resources
+from motet.options import Autoscale, Config, Environment, Image, Resources
 from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
 
@@ -109,7 +109,6 @@ _DECLARED: Mapping[str, Callable[[Config], bool]] = {
     "environment": lambda config: config.environment != Environment(env=config.environment.env),
     "environment.env (it is in Context.environment, not in os.environ)": lambda config: bool(config.environment.env),
     "image": lambda config: config.image != Image(),
-    "assets": lambda config: config.assets != Assets(),
 }
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from motet.caching import size_text
 from motet.environments import store
 from motet.environments.commands import TELL_EVERY, Progress, redacted
 from motet.environments.packages import Packages
 from motet.environments.recipe import address
 
 AT_ONCE = 4  # environments that one process builds
-KIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +135,3 @@ class _Waiting:
         if self._progress.seconds >= self._next:
             self._next = self._progress.seconds + TELL_EVERY
             self._progress.tell(f"{builder} builds it already; waiting for {self._progress.seconds:.0f} s")
-
-
-def size_text(size: float) -> str:
-    """Return a number of bytes for people, such as `112 MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < KIB:
-            return f"{size:.0f} {unit}"
-        size /= KIB
-    return f"{size:.1f} GiB"

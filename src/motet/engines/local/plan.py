@@ -30,7 +30,6 @@ NOT_YET = (
     "resources (gpus, memory, custom)",
     "replicas=Autoscale(...)",
     "image",
-    "assets",
 )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from motet.engines.local.homes import Homes
-from motet.engines.local.plan import AppPlan
+from motet.engines.assets import AssetKeeper, Needs
+from motet.engines.local.homes import Homes, together
+from motet.engines.local.plan import AppPlan, NodePlan
 from motet.engines.local.processes import Zygote
 from motet.errors import ShuttingDown
 
@@ -32,10 +34,12 @@ class Preparation:
 
     Args:
         homes: zygotes in the environments of services.
+        assets: files and models that services want to have.
     """
 
-    def __init__(self, homes: Homes) -> None:
+    def __init__(self, homes: Homes, assets: AssetKeeper) -> None:
         self._homes = homes
+        self._assets = assets
         self._running: set[asyncio.Task[object]] = set()
 
     def stop(self) -> None:
@@ -54,16 +58,38 @@ class Preparation:
             StartError: something can't be had; nothing that was started for it is left.
             ShuttingDown: the server stops.
         """
-        zygotes = asyncio.create_task(self._homes.zygotes(plan, zygote))
-        self._running.add(zygotes)
+        getting = asyncio.create_task(self._get(plan, zygote))
+        self._running.add(getting)
         try:
-            by_name = await zygotes
+            return await getting
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
-                zygotes.cancel()
-                await asyncio.gather(zygotes, return_exceptions=True)
+                getting.cancel()
+                await asyncio.gather(getting, return_exceptions=True)
                 raise
             raise ShuttingDown(f"the server stopped while {plan.name} was prepared") from None
         finally:
-            self._running.discard(zygotes)
-        return {node.name: Prepared(zygote=by_name[node.name]) for node in plan.nodes}
+            self._running.discard(getting)
+
+    async def _get(self, plan: AppPlan, zygote: Zygote) -> dict[str, Prepared]:
+        """Get zygotes and assets at once; the first failure ends the rest of it."""
+        zygotes: dict[str, Zygote] = {}
+        assets: dict[str, dict[str, str]] = {}
+
+        async def start() -> None:
+            zygotes.update(await self._homes.zygotes(plan, zygote))
+
+        async def fetch() -> None:
+            assets.update(await self._assets.have([_needs(node) for node in plan.nodes]))
+
+        try:
+            await together([start(), fetch()])
+        except BaseException:
+            await asyncio.gather(*(each.kill() for each in set(zygotes.values()) - {zygote}))
+            raise
+        return {node.name: Prepared(zygote=zygotes[node.name], assets=assets.get(node.name, {})) for node in plan.nodes}
+
+
+def _needs(node: NodePlan) -> Needs:
+    options = node.options
+    return Needs(service=node.name, place=node.place, folder=Path(node.folder), assets=options.assets, environment=options.environment.env)

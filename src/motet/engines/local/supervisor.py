@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from motet.engines.assets import AssetKeeper
 from motet.engines.interface import AppStatus, ServerStatus
 from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
@@ -76,7 +77,7 @@ class Supervisor:
         self.report = report
         self.reception = Reception(self)
         self._slots: dict[str, Slot] = {}
-        self._preparation = Preparation(Homes(self.new_zygote, report))
+        self._preparation = Preparation(Homes(self.new_zygote, report), AssetKeeper(report))
         self._zygotes: set[Zygote] = set()  # all that were started
         self._deployed_from: set[Zygote] = set()
         self._numbers = 0
