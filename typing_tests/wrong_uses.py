@@ -251,4 +251,4 @@ async def running_async() -> None:
 
 
 def context_has_no_such_thing(context: motet.Context) -> None:
-    context.gpus  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    context.cards  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -129,6 +129,7 @@ class Context:
         secrets: the secrets that the service names in its `Assets`.
         environment: the environment variables that the service declares.
         assets: where the models and data that the service names in its `Assets` are.
+        gpus: ids of the GPUs that this replica was given or, if the service declares none, that it sees; empty for logical ones.
     """
 
     app: str
@@ -139,6 +140,12 @@ class Context:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     assets: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """Where a model belongs: `"cuda"` if there is a GPU for this replica, else `"cpu"`; torch isn't asked."""
+        return "cuda" if self.gpus else "cpu"
 
 
 class _Injected:

@@ -51,9 +51,20 @@ def fork_hazard() -> str | None:
     if threads > 1:
         return f"importing the code started {threads - 1} thread{'s' if threads > 2 else ''}"  # noqa: PLR2004  # plural
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    if (torch is not None and torch.cuda.is_initialized()) or _has_open("/dev/nvidia"):  # asking for the number of cards does, too
         return "importing the code initialised CUDA"
     return None
+
+
+def _has_open(prefix: str) -> bool:
+    """Whether this process has a file open whose path begins so."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            if str(descriptor.readlink()).startswith(prefix):
+                return True
+        except OSError:  # the one that the folder was read through
+            continue
+    return False
 
 
 def exit_text(status: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -81,30 +82,89 @@ def unknown_option(name: str, owner: str, known: Iterable[str]) -> tuple[str, st
 
 
 class Resources(Options):
-    """What one replica occupies.
+    """What one replica occupies. What is declared here is reserved for each replica; what isn't, isn't counted.
 
     Args:
-        cpus: CPU cores, fractions allowed.
-        gpus: GPUs, fractions allowed (0.5 lets two replicas share one).
-        memory: bytes, as a number or as text such as `"2GiB"`.
+        cpus: CPU cores, fractions allowed; numeric libraries get as many threads, at least one.
+        gpus: GPUs: whole ones, or a fraction of one (0.5 lets two replicas share it).
+        memory: limit in bytes, as a number or as text such as `"2GiB"`; a replica over it is ended.
         custom: amounts of named resources that an operator declares.
+        affinity: whether each replica is kept on cores that no other such replica gets; `cpus` must be whole then.
     """
 
     cpus: NonNegative = 1.0
     gpus: NonNegative = 0.0
     memory: Annotated[int, Field(ge=1)] | str | None = None
     custom: Mapping[str, NonNegative] = Field(default_factory=dict[str, float])
+    affinity: bool = False
 
     @model_validator(mode="after")
-    def _memory_is_readable(self) -> Self:
+    def _possible(self) -> Self:
         if isinstance(self.memory, str):
             parse_bytes(self.memory)
+        if self.gpus > 1 and not self.gpus.is_integer():
+            message = (
+                f"gpus={self.gpus:g} is more than one and not whole; write {math.floor(self.gpus)}, {math.ceil(self.gpus)}, or less than 1"
+            )
+            raise ValueError(message)
+        if self.affinity and (self.cpus < 1 or not self.cpus.is_integer()):
+            message = (
+                f"affinity=True keeps a replica on whole cores, and cpus={self.cpus:g} is none; write cpus={max(1, math.ceil(self.cpus))}"
+            )
+            raise ValueError(message)
+        for name in self.custom:
+            _check_name(name)
+            if name in BUILT_IN:
+                message = f"custom={{{name!r}: ...}} names a resource that has an option of its own; write {name}=..."
+                raise ValueError(message)
         return self
 
     @property
     def memory_bytes(self) -> int | None:
         """The memory limit in bytes, or None."""
         return parse_bytes(self.memory) if isinstance(self.memory, str) else self.memory
+
+    @property
+    def threads(self) -> int:
+        """How many threads numeric libraries get in a replica."""
+        return max(1, math.floor(self.cpus))
+
+
+BUILT_IN = ("cpus", "gpus", "memory")
+_RESOURCE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*").fullmatch
+
+
+def _check_name(name: str) -> None:
+    if not _RESOURCE_NAME(name):
+        message = f"{name!r} is no name of a resource; write letters, digits, '_', '-' and '.'"
+        raise ValueError(message)
+
+
+def checked_amounts(amounts: Mapping[str, float | str]) -> dict[str, float]:
+    """Return what an operator says a machine has, as numbers: bytes of memory, whole gpus, any amount of others.
+
+    Raises:
+        ValueError: a name or an amount is wrong.
+    """
+    checked: dict[str, float] = {}
+    for name, amount in amounts.items():
+        _check_name(name)
+        if name == "memory" and isinstance(amount, str):
+            checked[name] = parse_bytes(amount)
+            continue
+        try:
+            number = float(amount)
+        except (TypeError, ValueError):
+            message = f"{name}={amount!r} is no amount; write a number, such as {name}=2"
+            raise ValueError(message) from None
+        if not (0 <= number < math.inf):
+            message = f"{name}={amount} is no amount; write a number from 0 on"
+            raise ValueError(message)
+        if name in ("gpus", "memory") and not number.is_integer():
+            message = f"{name}={amount} isn't whole; write {name}={math.ceil(number)}"
+            raise ValueError(message)
+        checked[name] = number
+    return checked
 
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}

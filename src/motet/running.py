@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -12,7 +13,7 @@ from motet.calls import Call
 from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
-from motet.options import HttpOptions, user_place
+from motet.options import HttpOptions, checked_amounts, user_place
 from motet.pending import running_loop
 from motet.runtime.handle import Handle
 from motet.service import Service
@@ -22,42 +23,42 @@ S = TypeVar("S", bound=Service)
 EngineName = Literal["inline", "local"]
 
 
+@dataclass(frozen=True)
+class _Options:
+    """How an engine is made, which the first app that it runs decides."""
+
+    port: int | None
+    http: HttpOptions | None
+    resources: Mapping[str, float] | None
+
+
 class _Server:
     """An engine of this process, with the apps that `run` gave it; it stops when the last of them is deleted."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, port: int | None, http: HttpOptions | None) -> None:
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, options: _Options) -> None:
         self.name = name
         self.loop = loop
-        self.port = port
-        self.http = http
+        self.options = options
         self.engine: Engine | None = None
         self.retired = False  # has stopped for good
         self.apps: set[str] = set()
         self._lock = asyncio.Lock()
 
-    async def deploy(self, graph: Graph, port: int | None, http: HttpOptions | None) -> Handle | None:
+    async def deploy(self, graph: Graph, options: _Options) -> Handle | None:
         """Start an app and return its handle; None if this stopped in the meantime, and another is to be asked."""
         async with self._lock:
             if self.retired:
                 return None
             if self.engine is None:
                 try:
-                    engine = make_engine(self.name, self.port, self.http)
+                    engine = make_engine(self.name, self.options.port, self.options.http, self.options.resources)
                     await engine.start()
                 except BaseException:
                     self._retire()
                     raise
                 self.engine = engine
-            elif port not in (None, self.port):
-                raise UsageError(
-                    "all apps that a program runs are served on one port, which the first of them decides",
-                    found=f"port={port} after {'no port' if self.port is None else self.port}",
-                    instead="give `port` where the first app is run",
-                )
-            elif http not in (None, self.http):
-                raise UsageError(
-                    "all apps that a program runs are served in one way, which the first of them decides", found=f"http={http!r}"
-                )
+            else:
+                self._check_same(options)
             try:
                 spec = await self.engine.deploy(graph)
             except BaseException:
@@ -65,6 +66,25 @@ class _Server:
                 raise
             self.apps.add(graph.name)
             return Handle(spec, self.engine.caller)
+
+    def _check_same(self, options: _Options) -> None:
+        port, first = options.port, self.options
+        if port not in (None, first.port):
+            raise UsageError(
+                "all apps that a program runs are served on one port, which the first of them decides",
+                found=f"port={port} after {'no port' if first.port is None else first.port}",
+                instead="give `port` where the first app is run",
+            )
+        if options.http not in (None, first.http):
+            raise UsageError(
+                "all apps that a program runs are served in one way, which the first of them decides", found=f"http={options.http!r}"
+            )
+        if options.resources not in (None, first.resources):
+            raise UsageError(
+                "all apps that a program runs share what the machine has, which the first of them decides",
+                found=f"resources={options.resources!r}",
+                instead="give `resources` where the first app is run",
+            )
 
     async def delete(self, app: str) -> None:
         async with self._lock:
@@ -91,7 +111,7 @@ class _Server:
 _servers: dict[tuple[str, asyncio.AbstractEventLoop], _Server] = {}
 
 
-def make_engine(name: str, port: int | None, http: HttpOptions | None = None) -> Engine:
+def make_engine(name: str, port: int | None, http: HttpOptions | None = None, resources: Mapping[str, float] | None = None) -> Engine:
     """Return an engine by name; it is imported only now."""
     if http is not None and port is None:
         raise UsageError(
@@ -106,7 +126,7 @@ def make_engine(name: str, port: int | None, http: HttpOptions | None = None) ->
     if name == "local":
         from motet.engines.local.engine import LocalEngine  # noqa: PLC0415  # the same
 
-        return LocalEngine(port=port, http=http)
+        return LocalEngine(port=port, http=http, resources=resources)
     raise UsageError("there is no such engine", found=repr(name), instead="'inline' or 'local'")
 
 
@@ -117,11 +137,10 @@ class Running(Generic[S]):
     `motet.delete(name)` stops it.
     """
 
-    def __init__(self, graph: Graph, engine: str, port: int | None, http: HttpOptions | None) -> None:
+    def __init__(self, graph: Graph, engine: str, options: _Options) -> None:
         self._graph = graph
         self._engine = engine
-        self._port = port
-        self._http = http
+        self._options = options
         self._server: _Server | None = None
 
     async def _enter(self) -> S:
@@ -129,8 +148,8 @@ class Running(Generic[S]):
             raise UsageError(f"the app {self._graph.name!r} runs already")
         loop = asyncio.get_running_loop()
         while True:
-            server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._port, self._http))
-            if (handle := await server.deploy(self._graph, self._port, self._http)) is not None:
+            server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._options))
+            if (handle := await server.deploy(self._graph, self._options)) is not None:
                 self._server = server
                 return cast("S", handle)
 
@@ -184,6 +203,7 @@ def run(
     route: str | None = None,
     port: int | None = None,
     http: HttpOptions | None = None,
+    resources: Mapping[str, float | str] | None = None,
 ) -> Running[S]:
     """Run an app from Python: `with motet.run(app) as search: search.ask(...).result()`, or `async with` in async code.
 
@@ -196,10 +216,12 @@ def run(
         route: path of its endpoints over HTTP; `/` for the app named "default", `/<name>` for others.
         port: serve HTTP on this port of the loopback interface (0 for any free one); None for no HTTP.
         http: how that is done: other origins, compression, number of gateways.
+        resources: what the machine is taken to have, in the place of what is found: `{"gpus": 1, "cpus": 4, "memory": "8GiB"}`, or amounts
+            of names of your own. Without a card, gpus are logical ones. The inline engine places nothing and ignores it.
 
     Raises:
         DefinitionError: the graph is wrong; lists all faults.
-        UsageError: `app` is no bound node.
+        UsageError: `app` is no bound node, or an amount of `resources` is wrong.
     """
     if is_loading_script():
         raise ScriptReached
@@ -210,7 +232,11 @@ def run(
             instead="if __name__ == '__main__': above it",
         )
     graph = compile_graph(app, name=name, route=route if route is not None else "/" if name == "default" else f"/{name}")
-    return Running(graph, engine, port, http)
+    try:
+        amounts = checked_amounts(resources) if resources is not None else None
+    except ValueError as error:
+        raise UsageError(f"`resources`: {error}", where=user_place()) from None
+    return Running(graph, engine, _Options(port, http, amounts))
 
 
 def delete(name: str = "default") -> Call[None]:

@@ -11,9 +11,10 @@ import msgspec
 
 from motet.cli.program import with_traceback_option
 from motet.cli.servers import Server, living_servers
-from motet.engines.interface import AppStatus, NodeStatus
+from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ResourceStatus
+from motet.engines.local.ledger import memory_text
 
-HEADINGS = ("SERVICE", "REPLICA", "STATE", "PID", "CALLS", "RESTARTS")
+HEADINGS = ("SERVICE", "REPLICA", "STATE", "PID", "CALLS", "RESTARTS", "RESOURCES")
 MINUTE, HOUR, DAY = 60, 3600, 86400  # s
 
 
@@ -23,7 +24,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86400  # s
 def ps(*, as_json: bool) -> None:
     """List your running servers, with their apps, services and replicas.
 
-    CALLS counts the calls that a replica runs or has waiting, RESTARTS how often one of its service had to be started again.
+    CALLS counts the calls that a replica runs or has waiting, RESTARTS how often one of its service had to be started again,
+    RESOURCES is what is reserved for it.
 
     \b
     Examples:
@@ -48,6 +50,7 @@ def _fields(server: Server) -> dict[str, object]:
         "uptime": round(time.time() - card.started, 1),  # s
         "engine": status.engine if status is not None else None,
         "gateways": status.gateways if status is not None else None,
+        "resources": status.resources if status is not None else None,
         "apps": status.apps if status is not None else None,
     }
 
@@ -63,10 +66,17 @@ def _lines(server: Server) -> Iterator[str]:
         return
     if status.gateways:
         yield f"  gateway  pid {', '.join(map(str, status.gateways))}"
+    if status.resources:
+        yield f"  reserved  {', '.join(_reserved(each) for each in status.resources)}"
     for app in status.apps:
         yield f"  app {app.name} at {app.route}  {app.state}"
         yield from _table(app)
-        yield from (f"    {node.name}: {node.problem}" for node in app.nodes if node.problem)
+        yield from (f"    {node.name}: {text}" for node in app.nodes if (text := node.problem or node.last_death))
+
+
+def _reserved(status: ResourceStatus) -> str:
+    amounts = [f"{memory_text(each)}" if status.name == "memory" else f"{each:g}" for each in (status.reserved, status.total)]
+    return f"{status.name} {' of '.join(amounts)}" + (f" ({' '.join(status.ids)})" if status.ids else "")
 
 
 def _table(app: AppStatus) -> Iterator[str]:
@@ -83,8 +93,19 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _rows(node: NodeStatus) -> Sequence[tuple[str, ...]]:
     if not node.replicas:
-        return [(node.name, "-", node.state, "-", "-", "-")]
-    return [(node.name, r.identity, r.state, str(r.pid), str(r.busy), str(r.restarts)) for r in node.replicas]
+        return [(node.name, "-", node.state, "-", "-", "-", "-")]
+    return [(node.name, r.identity, r.state, str(r.pid), str(r.busy), str(r.restarts), placement_text(r)) for r in node.replicas]
+
+
+def placement_text(replica: ReplicaStatus) -> str:
+    """Return what a replica was given of the machine, such as `cpus 2, gpus 0.5 (0), memory 310 MiB of 2 GiB`."""
+    placed = replica.placement
+    parts = [f"cpus {placed.cpus:g}" + (f" (cores {' '.join(map(str, placed.cores))})" if placed.cores else "")] if placed.cpus else []
+    if placed.gpus:
+        parts.append(f"gpus {placed.gpus:g} ({' '.join(placed.cards)})")
+    if placed.memory:
+        parts.append("memory " + (f"{memory_text(replica.memory)} of " if replica.memory else "") + memory_text(placed.memory))
+    return ", ".join([*parts, *(f"{name} {amount:g}" for name, amount in placed.custom.items())]) or "-"
 
 
 def duration(seconds: float) -> str:

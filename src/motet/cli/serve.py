@@ -9,13 +9,28 @@ from motet.cli.program import with_traceback_option
 from motet.cli.serve_inline import serve_inline
 from motet.cli.serve_local import serve_local
 from motet.cli.serving import Screen, ServeOptions
-from motet.options import HttpOptions, checked_origin
+from motet.options import HttpOptions, checked_amounts, checked_origin
 
 
 def _origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse what is no origin as click refuses values: by the name of the option."""
     try:
         return tuple(checked_origin(each) for each in given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _amounts(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
+    """Read `name=amount,...`, given once or several times."""
+    amounts: dict[str, float | str] = {}
+    for each in ",".join(given).split(",") if given else ():
+        name, equals, amount = each.partition("=")
+        if not equals:
+            message = f"{each!r} is no amount of a resource; write name=amount, such as gpus=1"
+            raise click.BadParameter(message)
+        amounts[name.strip()] = amount.strip()
+    try:
+        return checked_amounts(amounts)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -46,6 +61,13 @@ def _origins(_context: click.Context, _option: click.Parameter, given: tuple[str
 @click.option("--cors", multiple=True, metavar="ORIGIN", callback=_origins, help="Origin whose pages may call, or '*'; may be repeated.")
 @click.option("--gzip", is_flag=True, help="Compress answers over 1 KB for clients that accept it.")
 @click.option("--gateways", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
+@click.option(
+    "--resources",
+    multiple=True,
+    metavar="NAME=AMOUNT,...",
+    callback=_amounts,
+    help="What the machine is taken to have, in the place of what is found: gpus=1,cpus=4,memory=8GiB, or names of your own.",
+)
 @with_traceback_option
 def serve(
     *,
@@ -60,6 +82,7 @@ def serve(
     cors: tuple[str, ...],
     gzip: bool,
     gateways: int,
+    resources: dict[str, float],
 ) -> int:
     """Serve an app over HTTP until Ctrl-C or SIGTERM.
 
@@ -74,9 +97,12 @@ def serve(
       motet serve app.py:app --engine inline              to step through it in a debugger
       motet serve app.py:app --host 0.0.0.0 --api-key "$SECRET"
       motet serve app.py:app --cors https://app.example   for pages of that origin
+      motet serve app.py:app --resources gpus=1           with a logical GPU, where there is no card
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     http = HttpOptions(cors=cors, gzip=gzip, gateways=gateways)
-    options = ServeOptions(target=target, host=host, port=port, route=route, name=name, reload=reload, api_keys=api_keys, http=http)
+    options = ServeOptions(
+        target=target, host=host, port=port, route=route, name=name, reload=reload, api_keys=api_keys, http=http, resources=resources
+    )
     serve_on = serve_inline if engine == "inline" else serve_local
     code: int = uvloop.run(serve_on(options, Screen(options)))
     return code

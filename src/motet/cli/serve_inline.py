@@ -45,6 +45,8 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     graph = compile_graph(load_target(options.target), name=options.name, route=options.route)
     plan = plan_graph(graph)
     screen.starting(plan)
+    if options.resources:
+        screen.progress("--resources is ignored: the inline engine places nothing")
     sys.breakpointhook = _debug
     engine = InlineEngine()
     await engine.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from motet.cli.reload import Reloader
 from motet.cli.serving import Screen, ServeOptions, StopSignals
+from motet.engines.hardware import detect
 from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.plan import AppPlan, Recipe, absolute_path
@@ -29,11 +30,18 @@ async def serve_local(options: ServeOptions, screen: Screen) -> int:
     """
     allow_many_descriptors()
     check_bind(options.host, options.api_keys)
+    machine = detect().declared(options.resources)
     listening = listen(options.host, options.port, count=options.http.gateways)
     signals = StopSignals()
     url = url_of(listening[0])
     supervisor = Supervisor(
-        target=options.target, listening=listening, url=url, api_keys=options.api_keys, http=options.http, report=screen.progress
+        target=options.target,
+        listening=listening,
+        url=url,
+        api_keys=options.api_keys,
+        http=options.http,
+        report=screen.progress,
+        machine=machine,
     )
     await supervisor.start()
     server = _Server(options, screen, supervisor)

@@ -8,7 +8,7 @@ import logging
 import shlex
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import click
@@ -36,6 +36,7 @@ class ServeOptions:
     reload: bool
     api_keys: tuple[str, ...]
     http: HttpOptions
+    resources: Mapping[str, float]
 
 
 class StopSignals:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from motet.context import Context
 from motet.engines.assets import AssetKeeper, Needs
+from motet.engines.hardware import visible_cards
 from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ServerStatus, not_acted_on, run_preload
 from motet.errors import InvalidOutput, NotFound, StartError, UsageError
 from motet.graph import Dependency, Graph, GraphNode, dependencies_in, map_dependencies
@@ -106,6 +107,7 @@ class InlineEngine:
                 data_dir=self._data_dir(address),
                 environment=node.config.environment.env,
                 assets={text: Path(path) for text, path in assets.items()},
+                gpus=visible_cards(os.environ),
             ),
         )
         replica = Replica(spec)

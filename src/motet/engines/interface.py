@@ -14,24 +14,67 @@ from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
 
 
+class Placement(msgspec.Struct, frozen=True):
+    """What one replica was given of the machine; None where its service declares nothing and shares what there is.
+
+    Attributes:
+        cpus: cores' worth of time.
+        cores: numbers of those that it is kept on.
+        gpus: whole ones, or a fraction of one.
+        cards: ids of its GPUs; logical ones, where there is no card, have a name that begins with `logical`.
+        memory: limit in bytes.
+        custom: amounts by name.
+    """
+
+    cpus: float | None = None
+    cores: tuple[int, ...] = ()
+    gpus: float | None = None
+    cards: tuple[str, ...] = ()
+    memory: int | None = None
+    custom: dict[str, float] = {}
+
+    @property
+    def real_cards(self) -> tuple[str, ...]:
+        """The ids of those of its GPUs that there are."""
+        return tuple(card for card in self.cards if not card.startswith(LOGICAL))
+
+
+LOGICAL = "logical"
+
+
+class ResourceStatus(msgspec.Struct, frozen=True):
+    """One resource of the machine: how much there is and how much of it is reserved, and the ids of GPUs. Memory is in bytes."""
+
+    name: str
+    total: float
+    reserved: float
+    ids: tuple[str, ...] = ()
+
+
 class ReplicaStatus(msgspec.Struct, frozen=True):
-    """One replica: its identity, state (as in the lifecycle table), process id, and calls that run or wait."""
+    """One replica: its identity, state (as in the lifecycle table), process id, and calls that run or wait.
+
+    `placement` is what it was given of the machine, `memory` the bytes that it used a moment ago, if it has a limit.
+    """
 
     identity: str
     state: str
     pid: int
     busy: int = 0
     restarts: int = 0
+    placement: Placement = Placement()
+    memory: int | None = None
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """One node: its name, class, state, replicas, and what went wrong if it failed."""
+    """One node: its name, class, state, replicas, what went wrong if it failed, and how a replica of it ended last."""
 
     name: str
     service: str
     state: str
     replicas: tuple[ReplicaStatus, ...]
     problem: str | None = None
+    last_death: str | None = None
 
 
 class AppStatus(msgspec.Struct, frozen=True):
@@ -53,6 +96,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
     apps: tuple[AppStatus, ...]
     started: float = 0.0  # seconds since the epoch
     gateways: tuple[int, ...] = ()  # process ids
+    resources: tuple[ResourceStatus, ...] = ()
 
 
 class Engine(Protocol):
@@ -103,7 +147,6 @@ def run_preload(cls: type, arguments: Mapping[str, object]) -> None:
 # What a node may declare, by the name that a notice uses for it.
 _DECLARED: Mapping[str, Callable[[Config], bool]] = {
     "resources": lambda config: config.resources != Resources(),
-    "resources (gpus, memory, custom)": lambda config: config.resources != Resources(cpus=config.resources.cpus),
     "replicas": lambda config: config.replicas != Config().replicas,
     "replicas=Autoscale(...)": lambda config: isinstance(config.replicas, Autoscale) and config.replicas.max > config.replicas.min,
     "environment": lambda config: config.environment != Environment(env=config.environment.env),

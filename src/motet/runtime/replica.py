@@ -44,6 +44,7 @@ class ReplicaSpec:
         node: name of the node.
         identity: of this replica.
         context: what an injected `Context` gets.
+        prepare_thread: run first by each thread that will run sync endpoints.
     """
 
     definition: ServiceDefinition
@@ -52,6 +53,7 @@ class ReplicaSpec:
     node: str
     identity: str
     context: Context
+    prepare_thread: Callable[[], object] | None = None
 
 
 class Replica:
@@ -67,7 +69,7 @@ class Replica:
         self._mailbox = Mailbox(limit=spec.config.queue, refuse=self._refuse, owner=spec.node)
         endpoints = spec.definition.endpoints.values()
         self._has_sync = any(not endpoint.is_async for endpoint in endpoints)
-        self._threads = WorkerThreads(spec.config.concurrency or 1, name=spec.identity)
+        self._threads = WorkerThreads(spec.config.concurrency or 1, name=spec.identity, prepare=spec.prepare_thread)
         self._instance: object = None
         self._release: dict[str, Callable[[], None]] = {}
         self._lifespan: Lifespan | None = None

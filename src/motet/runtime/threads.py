@@ -24,9 +24,16 @@ def as_exception(error: BaseException) -> Exception:
 
 
 class WorkerThreads:
-    """Runs functions in `count` threads. The first thread also constructs the service, so what it makes there it may use."""
+    """Runs functions in `count` threads. The first thread also constructs the service, so what it makes there it may use.
 
-    def __init__(self, count: int, *, name: str) -> None:
+    Args:
+        count: of threads.
+        name: of the threads, with a number behind it.
+        prepare: run first by each of them.
+    """
+
+    def __init__(self, count: int, *, name: str, prepare: Callable[[], object] | None = None) -> None:
+        self._prepare = prepare
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._count = count
         self._name = name
@@ -54,6 +61,8 @@ class WorkerThreads:
         self._threads.append(thread)
 
     def _run(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
         while (work := self._queue.get()) is not None:
             try:
                 work()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from motet.engines.interface import ServerStatus
+from motet.engines.interface import Placement, ServerStatus
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe
 from motet.errors import MotetError
 from motet.gateway.routes import AppRoutes
@@ -180,6 +180,7 @@ class Spawn(Message, frozen=True):
     supervisor: int
     environment: str | None
     working_dir: str | None
+    placement: Placement
     secrets: dict[str, str]
     assets: dict[str, str]
     fork: bool = True

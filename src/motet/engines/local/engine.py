@@ -8,6 +8,9 @@ import itertools
 import os
 import socket
 import sys
+from collections.abc import Mapping
+
+import msgspec
 
 from motet.engines.interface import ServerStatus
 from motet.engines.local.control import Answer, AskStatus, ControlConnection, Delete, Deploy, Hello, Routed, Shutdown
@@ -30,11 +33,13 @@ class LocalEngine:
     Args:
         port: of the loopback interface to serve HTTP on; 0 for any free one, None for no HTTP.
         http: how it is served.
+        resources: what the machine is taken to have, in the place of what is found.
     """
 
     name = "local"
 
-    def __init__(self, *, port: int | None = None, http: HttpOptions | None = None) -> None:
+    def __init__(self, *, port: int | None = None, http: HttpOptions | None = None, resources: Mapping[str, float] | None = None) -> None:
+        self._resources = dict(resources or {})
         self._port = port
         self._http = http or HttpOptions()
         self._numbers = itertools.count(1)
@@ -68,6 +73,7 @@ class LocalEngine:
             target,
             str(self._port) if self._port is not None else "-",
             self._http.model_dump_json(),
+            msgspec.json.encode(self._resources).decode(),
             descriptors=(theirs.fileno(),),
         )
         theirs.close()

@@ -27,7 +27,6 @@ API_KEY = "MOTET_API_KEY"  # environment variable that `motet serve` takes the g
 
 # Declared, validated, and acted on by later versions.
 NOT_YET = (
-    "resources (gpus, memory, custom)",
     "replicas=Autoscale(...)",
     "image",
 )

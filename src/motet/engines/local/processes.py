@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop
+from motet.engines.local.given import variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
 from motet.errors import StartError
 from motet.wire import failure
@@ -130,15 +131,15 @@ class Zygote:
         self.hazard: str | None = None
         self.files: tuple[str, ...] = ()
 
-    async def start(self) -> None:
-        """Start the process."""
+    async def start(self, variables: Mapping[str, str] | None = None) -> None:
+        """Start the process, with some environment variables more."""
         ours, theirs = socket.socketpair()
         self.pid = start_process(
             "motet.engines.local.zygote",
             str(theirs.fileno()),
             str(self._folder),
             descriptors=(theirs.fileno(),),
-            environment=environment_for_children(self.home.variables),
+            environment=environment_for_children({**self.home.variables, **(variables or {})}),
             python=self.home.python,
         )
         theirs.close()
@@ -214,7 +215,7 @@ class Zygote:
 
     async def _become(self, message: Spawn) -> int:
         fresh = Zygote(self._folder, self.home)
-        await fresh.start()
+        await fresh.start(variables_of(message.placement, message.node.options))
         try:
             if self._load is not None:
                 await fresh._have_loaded(self._load)

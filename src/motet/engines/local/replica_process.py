@@ -17,8 +17,10 @@ from setproctitle import setproctitle
 
 from motet.absent import set_place
 from motet.context import Context, current_scope
+from motet.engines.hardware import visible_cards
 from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
 from motet.engines.local.directory import Directory
+from motet.engines.local.given import Threads, take_what_was_given
 from motet.engines.local.listener import Listener
 from motet.engines.local.plan import NodePlan
 from motet.graph import Dependency, map_dependencies
@@ -44,9 +46,10 @@ def run_replica(message: Spawn) -> None:
     setproctitle(f"motet replica {message.identity}")
     set_place(environment=message.environment, service=message.node.name)
     _fresh_process(message)
+    threads = take_what_was_given(message.placement, message.node.options)
     code = 1
     try:
-        code = uvloop.run(_main(message))
+        code = uvloop.run(_main(message, threads))
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -57,7 +60,7 @@ def run_replica(message: Spawn) -> None:
 
 
 def _fresh_process(message: Spawn) -> None:
-    """Undo what a fork shares and shouldn't: process group, signal handling, random state, thread limits."""
+    """Undo what a fork shares and shouldn't: process group, signal handling, random state; and go to the service's folder."""
     if message.working_dir is not None:
         os.chdir(message.working_dir)
     if os.getpgrp() != os.getpid():
@@ -73,9 +76,6 @@ def _fresh_process(message: Spawn) -> None:
         numpy.random.seed()
     if torch is not None:
         torch.seed()
-        cpus = int(message.node.options.resources.cpus)
-        if cpus > 1:
-            torch.set_num_threads(cpus)
 
 
 def _name_request(record: logging.LogRecord) -> bool:
@@ -100,12 +100,13 @@ def node_arguments(node: NodePlan) -> dict[str, object]:
     return arguments
 
 
-async def _main(message: Spawn) -> int:
+async def _main(message: Spawn, threads: Threads) -> int:
     loop = asyncio.get_running_loop()
+    threads.prepare_executor(loop)
     connection = await connect(message.control, Hello(role="replica", identity=message.identity, pid=os.getpid()))
     router = Router(loop, owner=message.identity)
     directory = Directory(router)
-    host = _Host(message, connection, directory, Caller(router, loop))
+    host = _Host(message, threads, connection, directory, Caller(router, loop))
     watch = LoopWatch(owner=message.identity, busy=lambda: host.busy > 0)
     listening = asyncio.create_task(host.listen_to_supervisor())
     try:
@@ -124,8 +125,9 @@ async def _main(message: Spawn) -> int:
 class _Host:
     """One replica with its server socket and its supervisor."""
 
-    def __init__(self, message: Spawn, connection: ControlConnection, directory: Directory, caller: Caller) -> None:
+    def __init__(self, message: Spawn, threads: Threads, connection: ControlConnection, directory: Directory, caller: Caller) -> None:
         self._message = message
+        self._threads = threads
         self._connection = connection
         self._directory = directory
         self._caller = caller
@@ -156,10 +158,17 @@ class _Host:
             secrets=message.secrets,
             environment=config.environment.env,
             assets={name: Path(path) for name, path in message.assets.items()},
+            gpus=visible_cards(os.environ),
         )
         replica = Replica(
             ReplicaSpec(
-                definition=definition, arguments=arguments, config=config, node=message.address, identity=message.identity, context=context
+                definition=definition,
+                arguments=arguments,
+                config=config,
+                node=message.address,
+                identity=message.identity,
+                context=context,
+                prepare_thread=self._threads.prepare,
             )
         )
         await replica.start()

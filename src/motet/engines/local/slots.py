@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from motet.engines.interface import NodeStatus, ReplicaStatus
+from motet.engines.interface import NodeStatus, Placement, ReplicaStatus
 from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
+from motet.engines.local.ledger import Ledger, Reservation
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
@@ -41,6 +42,7 @@ class ReplicaRecord:
     identity: str
     socket: str
     plan: NodePlan
+    placement: Placement
     lifecycle: Lifecycle
     begun: float = field(default_factory=time.monotonic)
     pid: int = 0
@@ -60,6 +62,7 @@ class _Version:
     plan: NodePlan
     prepared: Prepared
     handles: Mapping[str, HandleSpec]
+    reservation: Reservation | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,7 @@ class Surroundings:
 
     folder: Path
     control: Path
+    ledger: Ledger
     next_number: Callable[[], int]
     publish: Callable[[Routed], None]
     report: Callable[[str], None]
@@ -85,6 +89,7 @@ class Slot:
         self.plan = plan
         self.prepared = prepared
         self.handles = handles
+        self.reservation: Reservation | None = None  # until it is started
         self.users: set[str] = {app}
         self.lifecycle = Lifecycle(SLOT, "starting", owner=address)
         self.problem: str | None = None
@@ -109,8 +114,9 @@ class Slot:
         """The replicas that take requests."""
         return [record for record in self._records if record.lifecycle.state == "ready"]
 
-    def start(self) -> None:
-        """Start as many replicas as wanted, at once."""
+    def start(self, reservation: Reservation) -> None:
+        """Start as many replicas as wanted, at once, where room is reserved for them."""
+        self.reservation = reservation
         for _ in range(self.config.wanted_replicas):
             self._launch(self.plan)
 
@@ -133,10 +139,22 @@ class Slot:
         self._count += 1
         identity = f"{self.address}#{self._count}"
         socket = str(self._around.folder / f"r{self._around.next_number()}")
-        record = ReplicaRecord(identity=identity, socket=socket, plan=plan, lifecycle=Lifecycle(REPLICA, "starting", owner=identity))
+        record = ReplicaRecord(
+            identity=identity,
+            socket=socket,
+            plan=plan,
+            placement=self._free_placement(),
+            lifecycle=Lifecycle(REPLICA, "starting", owner=identity),
+        )
         self._records.append(record)
         self._keep(self._live(record))
         return record
+
+    def _free_placement(self) -> Placement:
+        """Return one that no replica has: a dead one's successor gets what that had."""
+        taken = {id(record.placement) for record in self._records}
+        reserved = self.reservation.placements if self.reservation is not None else ()
+        return next((placement for placement in reserved if id(placement) not in taken), Placement())
 
     async def _live(self, record: ReplicaRecord) -> None:
         """Follow a replica from its birth to its end."""
@@ -152,6 +170,7 @@ class Slot:
             supervisor=os.getpid(),
             environment=self.prepared.zygote.home.name,
             working_dir=str(record.plan.working_dir) if record.plan.working_dir is not None else None,
+            placement=record.placement,
             secrets=dict(self.prepared.secrets),
             assets=dict(self.prepared.assets),
         )
@@ -238,33 +257,35 @@ class Slot:
 
     # -- all replicas ----------------------------------------------------------------------------------------------
 
-    def begin(self, plan: NodePlan, prepared: Prepared, handles: Mapping[str, HandleSpec]) -> None:
+    def begin(self, plan: NodePlan, prepared: Prepared, handles: Mapping[str, HandleSpec], reservation: Reservation) -> None:
         """Start replicas of a new version beside the old ones; `settled` tells of them, then `commit` or `roll_back`."""
-        self._before = _Version(self.plan, self.prepared, self.handles)
+        self._before = _Version(self.plan, self.prepared, self.handles, self.reservation)
         self.plan, self.prepared, self.handles = plan, prepared, handles
         self.settled = asyncio.get_running_loop().create_future()
         self._failed_starts = 0
         if self.lifecycle.allows("retry"):
             self.lifecycle.move("retry")
-        self.start()
+        self.start(reservation)
 
     async def commit(self) -> None:
         """Retire the old version, now that the new one takes requests."""
-        self._before = None
+        before, self._before = self._before, None
         await asyncio.gather(*(self._retire(record) for record in list(self._records) if record.plan is not self.plan))
+        self._release(before.reservation if before is not None else None)
 
     async def roll_back(self) -> None:
         """Retire what there is of the new version, and go on with the old one."""
         if self._before is None:
             return
-        failed = self.plan
+        failed, without_use = self.plan, self.reservation
         self.plan, self.prepared, self.handles = self._before.plan, self._before.prepared, self._before.handles
-        self._before = None
+        self.reservation, self._before = self._before.reservation, None
         if not self.settled.done():
             self.settled.set_result(None)
         self.problem = None if self.ready else self.problem
         self._replace_lost()
         await asyncio.gather(*(self._retire(record) for record in list(self._records) if record.plan is failed))
+        self._release(without_use)
         self._publish()
 
     def _replace_lost(self) -> None:
@@ -303,8 +324,13 @@ class Slot:
         self._publish()
         await asyncio.gather(*(self._retire(record) for record in list(self._records)))
         self.lifecycle.move("deleted")
+        self._release(self.reservation)
         for task in self._tasks:
             task.cancel()
+
+    def _release(self, reservation: Reservation | None) -> None:
+        if reservation is not None:
+            self._around.ledger.release(reservation)
 
     async def _retire(self, record: ReplicaRecord) -> None:
         """Drain and stop one replica; kill it if it doesn't end."""
@@ -353,7 +379,9 @@ class Slot:
     def status(self) -> NodeStatus:
         """Return what runs."""
         replicas = tuple(
-            ReplicaStatus(identity=r.identity, state=r.lifecycle.state, pid=r.pid, busy=r.busy, restarts=self.restarts)
+            ReplicaStatus(
+                identity=r.identity, state=r.lifecycle.state, pid=r.pid, busy=r.busy, restarts=self.restarts, placement=r.placement
+            )
             for r in self._records
         )
         return NodeStatus(name=self.address, service=self.plan.service, state=self.lifecycle.state, replicas=replicas, problem=self.problem)

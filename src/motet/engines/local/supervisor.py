@@ -8,15 +8,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from motet.engines.assets import AssetKeeper
+from motet.engines.hardware import Machine, detect
 from motet.engines.interface import AppStatus, ServerStatus
 from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import Gateways
 from motet.engines.local.homes import Homes
+from motet.engines.local.ledger import Ask, Ledger, Reservation
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.preparation import Preparation, Prepared
 from motet.engines.local.processes import Home, Zygote
@@ -49,6 +51,24 @@ class App:
         return AppRoutes(app=self.plan.name, root=address, endpoints=endpoints, openapi=self.plan.openapi)
 
 
+@dataclass(frozen=True)
+class _Change:
+    """A slot whose replicas are to be replaced."""
+
+    slot: Slot
+    node: NodePlan
+    handles: dict[str, HandleSpec]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """What an update does: slots that go on, are replaced, or are new to the app, by the names of their nodes."""
+
+    kept: list[tuple[Slot, NodePlan]] = field(default_factory=list[tuple[Slot, NodePlan]])
+    changed: list[_Change] = field(default_factory=list[_Change])
+    added: dict[str, Slot] = field(default_factory=dict[str, Slot])
+
+
 class Supervisor:
     """Runs apps as processes of this machine.
 
@@ -59,6 +79,7 @@ class Supervisor:
         api_keys: that HTTP clients must send one of.
         http: how HTTP is served.
         report: gets a line for each thing that a person should know.
+        machine: what there is to give out; None to look.
     """
 
     def __init__(
@@ -70,6 +91,7 @@ class Supervisor:
         api_keys: tuple[str, ...] = (),
         http: HttpOptions | None = None,
         report: Callable[[str], None] = log.warning,
+        machine: Machine | None = None,
     ) -> None:
         self.target = target
         self.url = url
@@ -78,6 +100,7 @@ class Supervisor:
         self.reception = Reception(self)
         self._slots: dict[str, Slot] = {}
         self._preparation = Preparation(Homes(self.new_zygote, report), AssetKeeper(report))
+        self._ledger = Ledger(machine if machine is not None else detect())
         self._zygotes: set[Zygote] = set()  # all that were started
         self._deployed_from: set[Zygote] = set()
         self._numbers = 0
@@ -145,10 +168,13 @@ class Supervisor:
         self._check_new(plan)
         app = self.apps[plan.name] = App(plan, {})
         try:
+            self._check_room(plan)
             prepared = await self._preparation.prepare(plan, zygote)
         except BaseException:
             if self.apps.get(plan.name) is app:
                 del self.apps[plan.name]
+            self._deployed_from.add(zygote)  # no earlier: what is in use by no slot yet would be closed by others
+            await self.close_unused_zygotes()
             raise
         if self.apps.get(plan.name) is not app:
             message = f"{plan.name} was deleted while it was prepared"
@@ -163,6 +189,9 @@ class Supervisor:
         started = [self._place(app, node, prepared[node.name]) for node in plan.nodes]
         self._tell_gateway()
         try:
+            new = [slot for slot in started if slot.reservation is None]
+            for address, reservation in self._reserve(plan.name, [(slot, slot.plan) for slot in new]).items():
+                self._slots[address].start(reservation)
             await asyncio.gather(*(asyncio.shield(slot.settled) for slot in started))  # hears of the first failure at once
         except BaseException:
             await self.delete(plan.name)
@@ -182,8 +211,30 @@ class Supervisor:
         if clash := [path for path in plan.paths.values() if path in taken]:
             raise UsageError(f"the path {clash[0]} is taken", found=f"by the app {taken[clash[0]]!r}", instead="another route")
 
+    def _check_room(self, plan: AppPlan) -> None:
+        """Refuse a plan that the machine has no room for, before it is prepared; what it doesn't keep of its own doesn't count."""
+        running = {slot.plan.identity for slot in self._slots.values() if slot.lifecycle.state in ("starting", "running")}
+        staying = running & {node.identity for node in plan.nodes}
+        self._ledger.check(
+            [_ask(node, node.name) for node in plan.nodes if node.identity not in running],
+            instead_of=[
+                slot.reservation
+                for slot in self._slots.values()
+                if slot.reservation is not None and slot.users == {plan.name} and slot.plan.identity not in staying
+            ],
+        )
+
+    def _reserve(self, app: str, wanted: Sequence[tuple[Slot, NodePlan]], gone: Collection[str] = ()) -> dict[str, Reservation]:
+        """Reserve what slots need for plans, and return it by address. What they have, and those that go, doesn't count."""
+        going = [slot for address in gone if (slot := self._slots.get(address)) is not None and slot.users == {app}]
+        made = self._ledger.reserve(
+            [_ask(plan, slot.address) for slot, plan in wanted],
+            instead_of=[slot.reservation for slot in (*going, *(slot for slot, _ in wanted)) if slot.reservation is not None],
+        )
+        return {slot.address: reservation for (slot, _), reservation in zip(wanted, made, strict=True)}
+
     def _place(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
-        """Return the slot of a node: one that runs an equal node, or a new one."""
+        """Return the slot of a node: one that runs an equal node, or a new one, which isn't started."""
         for slot in self._slots.values():
             equal = slot.plan.identity == node.identity and slot.prepared.zygote.home.key == prepared.zygote.home.key
             if equal and slot.lifecycle.state in ("starting", "running"):
@@ -192,7 +243,6 @@ class Supervisor:
                 return slot
         slot = self._new_slot(app, node, prepared)
         app.addresses[node.name] = slot.address
-        slot.start()
         return slot
 
     def _new_slot(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
@@ -202,6 +252,7 @@ class Supervisor:
         around = Surroundings(
             folder=self.folder.path,
             control=self.folder.control,
+            ledger=self._ledger,
             next_number=self._next_number,
             publish=self._publish,
             report=self.report,
@@ -223,44 +274,56 @@ class Supervisor:
         Raises:
             StartError: the new version of a node can't be started; the old version of the app runs on.
         """
+        self._check_room(plan)
         prepared = await self._preparation.prepare(plan, zygote)
         self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
         old, app = self.apps[plan.name], App(plan, {})
-        kept: list[tuple[Slot, NodePlan]] = []
-        changed: dict[str, Slot] = {}
-        added: dict[str, Slot] = {}
-        for node in plan.nodes:  # dependencies first, so that their addresses are known
+        steps = self._compare(old, app, prepared)
+        changed, added = [step.slot for step in steps.changed], [*steps.added.values()]
+        gone = [address for address in dict.fromkeys(old.addresses.values()) if address not in app.addresses.values()]
+        try:
+            new = [slot for slot in added if slot.reservation is None]
+            wanted = [*((slot, slot.plan) for slot in new), *((step.slot, step.node) for step in steps.changed)]
+            reserved = self._reserve(plan.name, wanted, gone)
+            for slot in new:
+                slot.start(reserved[slot.address])
+            for step in steps.changed:
+                step.slot.begin(step.node, prepared[step.node.name], step.handles, reserved[step.slot.address])
+            await asyncio.gather(*(asyncio.shield(slot.settled) for slot in (*changed, *added)))
+        except BaseException:
+            await asyncio.gather(*(slot.roll_back() for slot in changed))
+            for slot in added:
+                await self._leave(slot.address, plan.name)
+            await self.close_unused_zygotes()
+            raise
+        for slot, node in steps.kept:
+            slot.adopt(node, prepared[node.name])
+        self.apps[plan.name] = app
+        self._tell_gateway()
+        await asyncio.gather(*(slot.commit() for slot in changed))
+        for address in reversed(gone):
+            await self._leave(address, plan.name)
+        return [*(step.node.name for step in steps.changed), *steps.added]
+
+    def _compare(self, old: App, app: App, prepared: Mapping[str, Prepared]) -> _Steps:
+        """Return what is to be done so that `app` runs in the place of `old`; gives it its addresses."""
+        name, steps = app.plan.name, _Steps()
+        for node in app.plan.nodes:  # dependencies first, so that their addresses are known
             slot = self._slots.get(old.addresses.get(node.name, ""))
-            if slot is None or slot.users != {plan.name}:
-                used = {address for address, other in self._slots.items() if plan.name in other.users}
+            if slot is None or slot.users != {name}:
+                used = {address for address, other in self._slots.items() if name in other.users}
                 slot = self._place(app, node, prepared[node.name])
                 if slot.address not in used:
-                    added[node.name] = slot
+                    steps.added[node.name] = slot
                 continue
             app.addresses[node.name] = slot.address
             handles = self._handles(app, node, app.addresses)
             same_home = slot.prepared.zygote.home.key == prepared[node.name].zygote.home.key
             if slot.plan.digest == node.digest and dict(slot.handles) == handles and same_home:
-                kept.append((slot, node))
+                steps.kept.append((slot, node))
             else:
-                slot.begin(node, prepared[node.name], handles)
-                changed[node.name] = slot
-        try:
-            await asyncio.gather(*(asyncio.shield(slot.settled) for slot in (*changed.values(), *added.values())))
-        except BaseException:
-            await asyncio.gather(*(slot.roll_back() for slot in changed.values()))
-            for slot in added.values():
-                await self._leave(slot.address, plan.name)
-            await self.close_unused_zygotes()
-            raise
-        for slot, node in kept:
-            slot.adopt(node, prepared[node.name])
-        self.apps[plan.name] = app
-        self._tell_gateway()
-        await asyncio.gather(*(slot.commit() for slot in changed.values()))
-        for address in reversed([a for a in dict.fromkeys(old.addresses.values()) if a not in app.addresses.values()]):
-            await self._leave(address, plan.name)
-        return [*changed, *added]
+                steps.changed.append(_Change(slot, node, handles))
+        return steps
 
     async def delete(self, name: str) -> None:
         """Stop an app, callers before the services that they call; services that other apps use run on."""
@@ -333,6 +396,7 @@ class Supervisor:
             apps=apps,
             started=self._started,
             gateways=self.gateway.pids if self.gateway is not None else (),
+            resources=self._ledger.status(),
         )
 
     def _state(self, app: App) -> str:
@@ -368,3 +432,8 @@ class Supervisor:
             slot.kill()
         if self.gateway is not None:
             self.gateway.kill()
+
+
+def _ask(plan: NodePlan, service: str) -> Ask:
+    config = plan.options
+    return Ask(service=service, place=plan.place, resources=config.resources, replicas=config.wanted_replicas)

@@ -9,9 +9,11 @@ import signal
 import socket
 import sys
 
+import msgspec
 import uvloop
 from setproctitle import setproctitle
 
+from motet.engines.hardware import detect
 from motet.engines.local.control import Answer, ControlConnection, Hello
 from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
@@ -28,28 +30,30 @@ log = logging.getLogger("motet.supervisor")
 def main() -> None:
     """Run until the owner closes the socket.
 
-    The arguments are its descriptor, the owner's program, a port or `-`, and how HTTP is served.
+    The arguments are its descriptor, the owner's program, a port or `-`, how HTTP is served, and what the machine is taken to have.
     """
     descriptor, target, port = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     http = HttpOptions.model_validate_json(sys.argv[4])
+    resources = msgspec.json.decode(sys.argv[5], type=dict[str, float])
     setproctitle(f"motet supervisor {target}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner's Ctrl-C is the owner's decision
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    uvloop.run(_main(socket.socket(fileno=descriptor), target, None if port == "-" else int(port), http))
+    uvloop.run(_main(socket.socket(fileno=descriptor), target, None if port == "-" else int(port), http, resources))
 
 
-async def _main(owner: socket.socket, target: str, port: int | None, http: HttpOptions) -> None:
+async def _main(owner: socket.socket, target: str, port: int | None, http: HttpOptions, resources: dict[str, float]) -> None:
     reader, writer = await asyncio.open_connection(sock=owner)
     connection = ControlConnection(reader, writer)
     hello = await connection.receive()
     if not isinstance(hello, Hello):
         return
     try:
+        machine = detect().declared(resources)
         if port is not None:
             allow_many_descriptors()
         listening = listen("127.0.0.1", port, count=http.gateways) if port is not None else ()
         url = url_of(listening[0]) if listening else None
-        supervisor = Supervisor(target=target, listening=listening, url=url, http=http, report=_report)
+        supervisor = Supervisor(target=target, listening=listening, url=url, http=http, report=_report, machine=machine)
         await supervisor.start()
     except MotetError as error:
         connection.send(Answer(0, failure=failure.record(error, endpoint="start", replica="supervisor")))

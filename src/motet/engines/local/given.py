@@ -1,0 +1,70 @@
+"""What a replica makes of its placement, before the service is constructed: cores, cards, and threads of numeric libraries.
+
+Where it was forked the libraries are loaded, and run one thread, since their parent does. Where they are loaded later, or in a fresh
+process, they look at the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from motet.engines.hardware import CARDS_VARIABLE
+from motet.engines.interface import Placement
+from motet.options import Config
+
+if TYPE_CHECKING:
+    from threadpoolctl import LibController
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def variables_of(placement: Placement, config: Config) -> dict[str, str]:
+    """Return the environment variables that follow from a placement; what the service declares in its `Environment` stays."""
+    variables: dict[str, str] = dict.fromkeys(THREAD_VARIABLES, str(config.resources.threads))
+    if placement.gpus is not None:
+        variables[CARDS_VARIABLE] = ",".join(placement.real_cards)
+    return {name: value for name, value in variables.items() if name not in config.environment.env}
+
+
+def take_what_was_given(placement: Placement, config: Config) -> Threads:
+    """Set this process to what it was given; returns what threads that it starts have to do."""
+    os.environ.update(variables_of(placement, config))
+    if placement.cores:
+        for task in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(task.name), placement.cores)
+    return Threads(config.resources.threads)
+
+
+class Threads:
+    """Sets numeric libraries that are loaded already to a number of threads.
+
+    OpenMP keeps the number for each thread that calls it, and new ones begin with what the environment said when the library was
+    loaded: so each has to set its own.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._libraries: list[LibController] = []
+        if count > 1:  # else that is what they have
+            from threadpoolctl import ThreadpoolController  # noqa: PLC0415  # most replicas don't need it
+
+            found = ThreadpoolController()
+            found.limit(limits=count)
+            self._libraries = found.select(user_api="openmp").lib_controllers
+            if (torch := sys.modules.get("torch")) is not None:
+                torch.set_num_threads(count)
+        self._count = count
+
+    def prepare(self) -> None:
+        """Set the calling thread."""
+        for library in self._libraries:
+            library.set_num_threads(self._count)
+
+    def prepare_executor(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the threads of `asyncio.to_thread` do so, too."""
+        if self._libraries:
+            loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio", initializer=self.prepare))
