@@ -1,7 +1,10 @@
 """Environments are built, by both installers, from wheels that are made on the spot."""
 
 import asyncio
+import contextlib
 import os
+import select
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,7 +14,7 @@ import pytest
 from wheels import write_wheel
 
 from motet import Environment
-from motet.environments import build, packages_of, resolve, stored
+from motet.environments import build, hold, packages_of, prune, resolve, stored
 from motet.environments.interpreters import find_python
 from motet.environments.recipe import canonical, own_requirements
 from motet.errors import StartError
@@ -47,7 +50,7 @@ def wheels(tmp_path, monkeypatch, cache):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     write_wheel(folder, "motet-tune", "1.0")
     write_wheel(folder, "motet-tune", "2.0")
     write_wheel(folder, "motet-choir", "1.0", requires=["motet-tune<2"])
@@ -199,3 +202,153 @@ async def test_builders_in_one_process_build_once(wheels, installer, tmp_path):
     assert len(set(built)) == 1
     assert len([line for line in report if "ready after" in line]) == 1
     assert [line for line in report if f"process {os.getpid()} builds it already" in line]
+
+
+# A project whose build says that it has begun and goes on when it is let.
+BACKEND = """
+import os, sys, zipfile
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    here = os.environ["HELD_BUILD"]
+    with open(os.path.join(here, "begun"), "a") as file:
+        print(os.getpid(), file=file)
+    open(os.path.join(here, "pipe")).read()
+    with zipfile.ZipFile(os.path.join(wheel_directory, "held-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("held.py", "")
+        wheel.writestr("held-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: held\\nVersion: 1.0\\n")
+        wheel.writestr("held-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("held-1.0.dist-info/RECORD", "")
+    return "held-1.0-py3-none-any.whl"
+"""
+
+
+class HeldBuild:
+    """A project whose build waits until it is let."""
+
+    def __init__(self, folder, shown):
+        self.folder, self.shown = folder, shown
+        for path in (folder, shown):
+            path.mkdir()
+        (folder / "pyproject.toml").write_text('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
+        (folder / "backend.py").write_text(BACKEND)
+        os.mkfifo(shown / "pipe")
+
+    async def begun(self):
+        """Wait until a build has begun, and hold it."""
+        self._end = await asyncio.wait_for(asyncio.to_thread(os.open, self.shown / "pipe", os.O_WRONLY), PATIENCE)
+
+    def let(self):
+        """Let the build go on, and all later ones."""
+        (self.shown / "open").touch()
+        (self.shown / "open").rename(self.shown / "pipe")
+        os.close(self._end)
+
+    @property
+    def builders(self):
+        """The process ids of all builds that have begun."""
+        return [int(line) for line in (self.shown / "begun").read_text().split()]
+
+
+@pytest.fixture
+def held(wheels, tmp_path, monkeypatch):
+    held = HeldBuild(tmp_path / "held", tmp_path / "shown")
+    monkeypatch.setenv("HELD_BUILD", str(held.shown))
+    return held
+
+
+async def until_ended(pid):
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            await asyncio.wait_for(asyncio.to_thread(select.select, [descriptor], [], []), PATIENCE)
+        finally:
+            os.close(descriptor)
+
+
+OTHER_PROCESS = """
+import asyncio, sys
+from motet import Environment
+from motet.environments import build, packages_of
+
+built = asyncio.run(build(packages_of(Environment(pip=[sys.argv[1]]), "/"), services=["Other"], report=lambda line: None))
+print(built.key)
+"""
+
+
+@pytest.fixture
+def other(held):
+    """Another process that builds the environment."""
+    with subprocess.Popen([sys.executable, "-c", OTHER_PROCESS, str(held.folder)], stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+async def test_two_processes_build_once(held, installer, other, tmp_path):
+    await held.begun()
+    report = asyncio.Queue()
+    task = asyncio.create_task(make(tmp_path, report.put_nowait, pip=[str(held.folder)]))
+    assert f"process {other.pid} builds it already" in await asyncio.wait_for(report.get(), PATIENCE)
+    held.let()
+    built = await task
+    assert report.empty()
+    assert other.stdout.read().strip() == built.key
+    assert len(stored()) == 1
+
+
+async def test_an_interrupted_build_is_never_taken_for_a_finished_one(held, installer, other, tmp_path):
+    await held.begun()
+    other.kill()
+    await until_ended(held.builders[0])  # the installer, and what it has started, end with who wanted them
+    (unfinished,) = stored()
+    assert unfinished.record is None
+    held.let()
+    report = Lines()
+    built = await make(tmp_path, report, pip=[str(held.folder)])
+    assert (built.key, says(built, "import held; print(held.__name__)")) == (unfinished.key, "held")
+    assert len([line for line in report if "ready after" in line]) == 1
+
+
+async def test_cancelling_ends_the_installer(held, installer, tmp_path, cache):
+    task = asyncio.create_task(make(tmp_path, pip=[str(held.folder)]))
+    await held.begun()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until_ended(held.builders[0])
+    assert not stored()
+
+
+async def test_what_is_used_or_built_is_never_thrown_away(held, installer, other, tmp_path):
+    await held.begun()
+    assert [(each.record, each.in_use) for each in stored()] == [(None, True)]
+    assert not prune()
+    held.let()
+    other.wait(PATIENCE)
+    built = await make(tmp_path, pip=[str(held.folder)])
+    using = hold(built)
+    assert [each.in_use for each in stored()] == [True]
+    assert not prune()
+    using.close()
+    assert not prune(unused_for=3600)
+    assert [each.key for each in prune()] == [built.key]
+    assert not stored()
+    with pytest.raises(StartError, match="thrown away"):
+        hold(built)
+
+
+async def test_an_environment_without_its_python_is_built_anew(wheels, installer, tmp_path):
+    built = await make(tmp_path, pip=["motet-tune"])
+    built.python.unlink()
+    assert says(await make(tmp_path, pip=["motet-tune"]), "import motet_tune; print(motet_tune.version)") == "2.0"
+
+
+async def test_an_index_that_does_not_answer(wheels, installer, tmp_path, monkeypatch):
+    with socket.socket() as closed:  # bound and not listening: refuses
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}/simple")
+        monkeypatch.setenv("PIP_RETRIES", "1")
+        monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+        with pytest.raises(StartError, match="index can't be reached") as caught:
+            await make(tmp_path, pip=["motet-absent"])
+        assert "secret" not in str(caught.value)

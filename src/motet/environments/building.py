@@ -15,6 +15,7 @@ from motet.environments import store
 from motet.environments.commands import TELL_EVERY, Progress, redacted
 from motet.environments.packages import Packages
 from motet.environments.recipe import address
+from motet.errors import StartError
 
 AT_ONCE = 4  # environments that one process builds
 
@@ -92,8 +93,8 @@ async def _build(packages: Packages, folder: Path, services: Sequence[str], prog
     from motet.environments.making import make  # noqa: PLC0415  # brings the installers along, which a second start doesn't need
 
     begun = time.monotonic()
-    await asyncio.to_thread(store.clear, folder)
     try:
+        await asyncio.to_thread(store.clear, folder)
         made = await make(packages, folder, services=services, progress=progress, install=True)
         record = store.Record(
             requirements=tuple(map(redacted, packages.requirements)),
@@ -105,8 +106,11 @@ async def _build(packages: Packages, folder: Path, services: Sequence[str], prog
             created=time.time(),
         )
         store.mark_finished(folder, record)
-    except BaseException:
+    except BaseException as error:
         await asyncio.to_thread(store.discard, folder)
+        if isinstance(error, OSError):
+            instead = "room on the disk (motet env prune), or MOTET_CACHE_DIR on another one"
+            raise StartError(f"the {progress.what} can't be written", where=str(folder), found=str(error), instead=instead) from error
         raise
     progress.tell(f"ready after {record.seconds:.1f} s, {size_text(record.size)}")
     return record

@@ -20,6 +20,8 @@ KEPT = 400  # lines of a command's output
 MAX_LINE = 100  # characters of an installer's line that are shown while it runs
 STREAM_LIMIT = 2**20  # bytes of one line
 
+# What pip says of packages that stay where they are, and of indexes that don't have one.
+_UNINTERESTING = re.compile(r"\s*(Can't uninstall|Not uninstalling|Found existing|WARNING: Location)").match
 _CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
 
 
@@ -94,12 +96,13 @@ async def run_command(command: Sequence[str | Path], *, folder: Path, variables:
             text = redacted(line.decode(errors="replace").rstrip())
             if text.strip():
                 lines.append(text)
-                progress.latest = text.strip()[:MAX_LINE]
+                if not _UNINTERESTING(text):
+                    progress.latest = text.strip()[:MAX_LINE]
         return Ended(await process.wait(), tuple(lines))
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                process.send_signal(signal.SIGTERM)  # the warden kills and reaps all that the installer has started
             await process.wait()
 
 

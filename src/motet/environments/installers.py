@@ -24,6 +24,7 @@ from motet.environments.settings import installer_environment, uv_environment
 from motet.environments.store import python_of
 from motet.environments.stubs import server_versions
 from motet.errors import StartError
+from motet.options import is_location
 
 CHOICE = "MOTET_INSTALLER"  # environment variable: `uv` or `pip`
 OLDEST_PIP = Version("22.3")  # installs into another environment than its own
@@ -91,8 +92,9 @@ class Pip:
 
     name = "pip"
 
-    def __init__(self) -> None:
-        self.with_pip = not _pip_suits()
+    def __init__(self, packages: Packages) -> None:
+        # The pip that came with another Python knows that version; the server's may be too old for it.
+        self.with_pip = not packages.is_own_python or not _pip_suits()
 
     async def resolve(self, work: Work) -> list[str]:
         """Have pip find it out without installing."""
@@ -221,13 +223,13 @@ def _hashes(requirements: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in requirements:
         hashes = _HASH.findall(line)
-        if hashes:
+        if hashes and not is_location(line):
             requirement = Requirement(line.partition("--hash")[0])
             found[f"{canonical(requirement.name)}{requirement.specifier}"] = hashes
     return found
 
 
-def find_installer() -> Installer:
+def find_installer(packages: Packages) -> Installer:
     """Return uv where it is present, else pip, unless `MOTET_INSTALLER` says which.
 
     Raises:
@@ -239,7 +241,7 @@ def find_installer() -> Installer:
     program = _find_uv() if choice != "pip" else None
     if choice == "uv" and program is None:
         raise StartError("there is no uv", where=CHOICE, instead="pip install uv, or MOTET_INSTALLER=pip")
-    return Pip() if program is None else Uv(program)
+    return Pip(packages) if program is None else Uv(program)
 
 
 def _find_uv() -> str | None:

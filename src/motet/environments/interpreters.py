@@ -10,7 +10,9 @@ from pathlib import Path
 
 from motet.environments.settings import installer_environment
 from motet.errors import StartError
+from motet.options import OLDEST_PYTHON
 
+OLDEST = (3, OLDEST_PYTHON, 0)
 PROBE_TIME = 10.0  # s
 _PROBE = "import sys, venv; print(sys.implementation.name, *sys.version_info[:3], sys._base_executable)"
 
@@ -33,9 +35,9 @@ async def find_python(version: str) -> Interpreter:
     Raises:
         StartError: there is none; says which there are.
     """
-    candidates = list(dict.fromkeys(path for path in _candidates() if os.access(path, os.X_OK)))
-    probed = await asyncio.gather(*map(_probe, candidates))
-    found = sorted({interpreter.path.resolve(): interpreter for interpreter in probed if interpreter is not None}.values())
+    candidates = {os.path.realpath(path): path for path in _candidates() if _is_program(path)}  # noqa: ASYNC240  # a few
+    probed = await asyncio.gather(*map(_probe, candidates.values()))
+    found = sorted({interpreter.path: interpreter for interpreter in probed if interpreter is not None}.values())
     wanted = tuple(map(int, version.split(".")))
     fitting = [interpreter for interpreter in found if interpreter.version[: len(wanted)] == wanted]
     if fitting:
@@ -57,10 +59,17 @@ def _candidates() -> Iterator[Path]:
     yield from Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python").glob("*/bin/python3")
 
 
+def _is_program(path: Path) -> bool:
+    """Whether a file can be run and is no script, as those are that pyenv has on PATH: they take long, and refuse."""
+    try:
+        with path.open("rb") as file:
+            return os.access(path, os.X_OK) and file.read(2) != b"#!"
+    except OSError:
+        return False
+
+
 async def _probe(path: Path) -> Interpreter | None:
-    """Ask a candidate what it is. Files of pyenv's on PATH are scripts that may refuse; `python3.12-config` is no Python."""
-    if "config" in path.name:
-        return None
+    """Ask a candidate what it is."""
     try:
         process = await asyncio.create_subprocess_exec(
             *(str(path), "-I", "-c", _PROBE),
@@ -82,4 +91,5 @@ async def _probe(path: Path) -> Interpreter | None:
     words = output.decode(errors="replace").split(maxsplit=4)
     if process.returncode != 0 or len(words) != 5 or words[0] != "cpython":  # noqa: PLR2004  # the words that are printed
         return None
-    return Interpreter((int(words[1]), int(words[2]), int(words[3])), Path(words[4].strip()))
+    version = (int(words[1]), int(words[2]), int(words[3]))
+    return Interpreter(version, Path(words[4].strip())) if version >= OLDEST else None

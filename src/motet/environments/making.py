@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import asyncio
 import itertools
 import re
 import shutil
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motet.environments.commands import Progress, redacted
+from motet.environments.conflicts import unmet
 from motet.environments.installers import InstallError, Work, find_installer
 from motet.environments.packages import Packages
-from motet.environments.venvs import make_venv
+from motet.environments.venvs import OWN_VERSION, make_venv, site_packages
 from motet.errors import StartError
 
 SHOWN = 15  # of the last lines of an installer that failed
-NAMED = 3  # requirements in a line of progress
+NAMED = 3  # requirements in a line of progress, and conflicts
 
 _UNREACHABLE = re.compile(
     r"name resolution|NameResolution|getaddrinfo|dns error|Failed to establish a new connection|Connection (refused|reset|timed out)"
@@ -53,25 +54,24 @@ async def make(packages: Packages, folder: Path, *, services: Sequence[str], pro
     Raises:
         StartError: it can't be made; has the installer's last lines.
     """
-    installer = find_installer()
+    installer = find_installer(packages)
     try:
         async with progress.telling():
             with tempfile.TemporaryDirectory(prefix="motet-", ignore_cleanup_errors=True) as scratch:
+                above = "on top of the server's packages" if packages.layered else "without the server's packages"
+                progress.tell(f"{_named(packages)} for Python {packages.python or OWN_VERSION}, {above}, by {installer.name}")
                 python = await make_venv(folder, packages, with_pip=installer.with_pip, progress=progress)
                 work = Work(packages, folder, Path(scratch), progress)
-                above = "on top of the server's packages" if packages.layered else "without the server's packages"
-                progress.tell(f"{_named(packages)} for Python {python}, {above}, by {installer.name}")
                 if not install:
                     return Made(python, installer.name, tuple(await installer.resolve(work)))
                 if packages.requirements or not packages.layered:
                     await installer.install(work)
+                if packages.layered:
+                    for conflict in (await asyncio.to_thread(unmet, site_packages(folder)))[:NAMED]:
+                        progress.tell(f"note: {conflict}")
                 return Made(python, installer.name)
     except InstallError as error:
         raise _failure(error.lines, packages, services, folder) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _failure([str(error)], packages, services, folder) from error
-        raise
 
 
 def _named(packages: Packages) -> str:

@@ -203,7 +203,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not _COMMENT.search(line):
             joined += line[:-1].strip() + " "
             continue
-        joined = _COMMENT.sub("", joined + line).strip()
+        joined = _COMMENT.sub("", joined + line.strip()).strip()
         if joined:
             yield first, joined
         joined, first = "", 0

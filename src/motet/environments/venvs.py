@@ -13,6 +13,7 @@ from motet.environments.settings import installer_environment
 from motet.environments.store import python_of
 from motet.errors import StartError
 
+OWN_VERSION = ".".join(map(str, sys.version_info[:3]))
 LINK = "motet"  # a folder that holds nothing but a link to the package
 
 
@@ -23,7 +24,7 @@ async def make_venv(folder: Path, packages: Packages, *, with_pip: bool, progres
         StartError: there is no such Python, or it can't make environments.
     """
     if packages.is_own_python:
-        interpreter, version = Path(sys.executable), ".".join(map(str, sys.version_info[:3]))
+        interpreter, version = Path(sys.executable), OWN_VERSION
     else:
         found = await find_python(str(packages.python))
         interpreter, version = found.path, ".".join(map(str, found.version))
@@ -31,15 +32,23 @@ async def make_venv(folder: Path, packages: Packages, *, with_pip: bool, progres
     ended = await run_command(command, folder=folder, variables=installer_environment(), progress=progress)
     if ended.code != 0 or not python_of(folder).exists():
         raise StartError(f"{interpreter} can't make virtual environments", found="\n".join(ended.lines[-5:]) or f"exit code {ended.code}")
+    _furnish(folder, layered=packages.layered)
+    return version
+
+
+def _furnish(folder: Path, *, layered: bool) -> None:
+    """Put into an empty environment what is to be found from it: settings of pip, Motet, the server's packages."""
+    settings = Path(sys.prefix, "pip.conf")  # pip looks for it beside the Python that it installs for
+    if settings.is_file():
+        (folder / settings.name).symlink_to(settings)
     link = folder / LINK
     link.mkdir()
     (link / "motet").symlink_to(MOTET)
     lines = [str(link)]
-    if packages.layered:
+    if layered:
         # Adding a folder so, and not by its bare path, has the `.pth` files in it obeyed: packages that are installed as editable.
         lines += [f"import site; site.addsitedir({server!r})" for server in server_folders()]
     (site_packages(folder) / "motet.pth").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    return version
 
 
 def site_packages(folder: Path) -> Path:
