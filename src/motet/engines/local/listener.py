@@ -95,7 +95,12 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket, side: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(lambda: CallerConnection(self._replica, side), connection)
+        try:
+            await self._loop.connect_accepted_socket(lambda: CallerConnection(self._replica, side), connection)
+        except OSError as error:  # before there is a transport, whose end would close both
+            log.error("%s can't serve a caller: %s", self._replica.spec.identity, error)  # noqa: TRY400  # there is nothing else to see
+            connection.close()
+            side.close()
 
     def close(self) -> None:
         """Accept nobody any more; connections that stand go on."""
