@@ -125,14 +125,23 @@ class HTTPError(MotetError):
     Args:
         status: HTTP status code, 400 to 599.
         message: what the client reads.
+        headers: that the answer has besides those that every answer has.
     """
 
     def __init__(
-        self, status: int = 500, message: str = "", *, where: str | None = None, found: str | None = None, instead: str | None = None
+        self,
+        status: int = 500,
+        message: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        where: str | None = None,
+        found: str | None = None,
+        instead: str | None = None,
     ) -> None:
         super().__init__(message, where=where, found=found, instead=instead)
         self.args = (status, message)
         self.status = status
+        self.headers = dict(headers or {})
 
     def fields(self) -> dict[str, object]:
         """Return the fields with the status, which an error within a stream has no other way to tell."""

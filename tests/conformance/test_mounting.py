@@ -109,6 +109,7 @@ async def test_websockets(mounted, gate):
             with pytest.raises(websockets.InvalidStatus) as refused:
                 await websockets.connect(base + path, proxy=None)
             assert refused.value.response.status_code == status
+            assert (path == "/failed_early") == ("x-own" in refused.value.response.headers)
         talk = await websockets.connect(base + "/waiting", proxy=None)
         await reached.until_reached()
         talk.transport.abort()

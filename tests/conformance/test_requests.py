@@ -268,6 +268,15 @@ async def test_errors(web, case):
     assert message in answer.json()["error"]["message"]
 
 
+async def test_headers_of_errors(web):
+    """An error brings headers of its own, but not those that every answer has, and none that would be several."""
+    answer = await web.get("/starlette_error")
+    assert (answer.json()["error"]["status"], answer.headers["x-own"]) == (409, "yesx-two: no")
+    assert not {"x-two", "x-three"} & answer.headers.keys()
+    answer = await web.post("/called_in_vain", json={})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+
 async def test_a_wrong_content_length(web):
     """More than was announced isn't sent, since it would be taken for the next answer."""
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):

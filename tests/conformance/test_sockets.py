@@ -68,6 +68,12 @@ async def test_refused_handshakes(sockets, case):
     assert info.value.response.status_code == status
 
 
+async def test_headers_of_a_refusal(sockets):
+    with pytest.raises(InvalidStatus) as info:
+        await sockets("/failed_early")
+    assert info.value.response.headers["x-own"] == "yes"
+
+
 async def test_pages_of_other_servers(sockets):
     """A browser lets every page open WebSockets to everywhere, so the gateway looks where the page is from."""
     with pytest.raises(InvalidStatus) as info:

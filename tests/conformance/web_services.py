@@ -190,7 +190,11 @@ class Web(motet.Service):
 
     @motet.endpoint(methods=("GET",))
     async def starlette_error(self, request: motet.Request) -> None:
-        raise HTTPException(409, "taken")
+        raise HTTPException(409, "taken", headers={"X-Own": "yes\r\nx-two: no", "Content-Length": "3", "x-three\r\n": "no"})
+
+    @motet.endpoint
+    async def called_in_vain(self) -> None:
+        raise motet.HTTPError(429, "later", headers={"Retry-After": "7"})
 
     @motet.endpoint(methods=("GET",), timeout=0.05)
     async def late(self, request: motet.Request) -> None:
@@ -288,7 +292,7 @@ class Sockets(motet.Service):
 
     @motet.endpoint
     async def failed_early(self, socket: motet.WebSocket) -> None:
-        raise motet.HTTPError(418, "a teapot")
+        raise motet.HTTPError(418, "a teapot", headers={"x-own": "yes"})
 
     @motet.endpoint
     async def waiting(self, socket: motet.WebSocket) -> None:

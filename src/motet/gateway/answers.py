@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -21,7 +22,14 @@ LAST_CHUNK = b"0\r\n\r\n"
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # statuses of answers that end with their head
 SMALL = 65536  # bytes up to which it is cheaper to copy a body behind its head than to write twice
 
+# Headers that are about one connection and so not the endpoint's to set.
+CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+ERRORS_OWN = frozenset({"content-type", "content-length", "x-request-id"})  # headers that errors have anyway
+
 _to_json = msgspec.json.Encoder(enc_hook=str).encode
+
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # what else a name has could make it another one on its way
 
 
 def header_value(text: str) -> bytes:
@@ -98,6 +106,37 @@ def error_item(media: str | None, fields: Mapping[str, Any], request_id: str) ->
     return None
 
 
+def answer_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int | None, bool]:
+    """Return the headers that a client gets of those that an endpoint set, their content-length, and whether it asks to close."""
+    pairs = tuple(pairs)
+    headers: list[tuple[str, str]] = []
+    length: int | None = None
+    options = {option.strip().lower() for name, value in pairs if name == b"connection" for option in value.split(b",")}
+    own = CONNECTION_HEADERS | (options - {b"content-length"})
+    for name, value in pairs:
+        if name == b"content-length" and (length is not None or not value.isdigit()):
+            continue
+        if name not in own and _TOKEN(name):
+            if name == b"content-length":
+                length = int(value)
+            headers.append((name.decode("latin-1"), value.decode("latin-1")))
+    return headers, length, b"close" in options
+
+
+def names_in(lines: bytes) -> set[str]:
+    """Return the names of headers of which there may be one only: two origins that are allowed are none, for a browser."""
+    return {line.partition(b":")[0].decode() for line in lines.split(b"\r\n")} - {"vary"}
+
+
+def error_headers(given: Mapping[str, str], lines: bytes = b"") -> dict[str, str]:
+    """Return the headers that a client gets of those that an endpoint gave to an error; `lines` are those that the answer has anyway."""
+    if not given:
+        return {}
+    pairs = [(name.lower().encode("latin-1", "replace"), header_value(value)) for name, value in given.items()]
+    own = ERRORS_OWN | names_in(lines)
+    return {name: value for name, value in answer_headers(pairs)[0] if name not in own}
+
+
 def error(status: int, fields: Mapping[str, Any], request_id: str, connection: bytes, *, more: Mapping[str, str], bodiless: bool) -> bytes:
     """Return a whole answer that tells of an error.
 
@@ -114,7 +153,7 @@ def error(status: int, fields: Mapping[str, Any], request_id: str, connection: b
     body = error_json(fields, request_id)
     headers = {"content-type": "application/json", "content-length": str(len(body)), "x-request-id": request_id, **more}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["retry-after"] = str(retry_after(fields))
+        headers.setdefault("retry-after", str(retry_after(fields)))
     elif status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         headers |= {name.replace("_", "-"): str(fields[name]) for name in ("accept", "accept_encoding") if name in fields}
     return head(status, headers.items(), connection) + (b"" if bodiless else body)

@@ -238,8 +238,8 @@ class HttpExchange(Exchange, kw_only=True):
         """Write the error: as an answer of its own, or into the stream that has begun."""
         connection = self.connection
         if not self.begun or self.head:
-            line = connection.last_lines(self)
-            connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more={}, bodiless=False))
+            line, more = connection.last_lines(self), answers.error_headers(failure.headers, self.lines)
+            connection.write(answers.error(failure.status, failure.fields, self.request_id, line, more=more, bodiless=False))
             connection.finished(self)
         elif (item := answers.error_item(self.media, failure.fields, self.request_id)) is not None:
             self._piece(item)

@@ -95,7 +95,7 @@ class MessageExchange(TwoWayExchange, kw_only=True):
             code, reason = closing(failure)
             self.messages.put_nowait(({"type": "websocket.close", "code": code, "reason": reason}, 0))
         else:
-            _put_error(self.messages, failure.status, failure.fields, self.request_id)
+            _put_error(self.messages, failure.status, failure.fields, self.request_id, answers.error_headers(failure.headers))
         self.messages.put_nowait((END, 0))
 
 
@@ -103,8 +103,11 @@ def _denial(status: int, headers: Pairs) -> Message:
     return {"type": "websocket.http.response.start", "status": status, "headers": list(headers)}
 
 
-def _put_error(messages: asyncio.Queue[tuple[Message, int]], status: int, fields: Mapping[str, Any], request_id: str) -> None:
-    messages.put_nowait((_denial(status, ((b"content-type", b"application/json"),)), 0))
+def _put_error(
+    messages: asyncio.Queue[tuple[Message, int]], status: int, fields: Mapping[str, Any], request_id: str, more: Mapping[str, str]
+) -> None:
+    headers = {"content-type": "application/json", **more}
+    messages.put_nowait((_denial(status, tuple((name.encode(), answers.header_value(value)) for name, value in headers.items())), 0))
     body = answers.error_json(fields, request_id)
     messages.put_nowait(({"type": "websocket.http.response.body", "body": body, "more_body": False}, 0))
 
@@ -120,7 +123,7 @@ async def serve_socket(state: GatewayState, scope: Mapping[str, Any], receive: R
     await receive()  # that there is a client
     if route is None or route.surface not in ("websocket", "ingress"):
         error = NotFound("there is no WebSocket at this path", found=path.decode(errors="replace"))
-        _put_error(messages, http_status(error), public_fields(error), request_id)
+        _put_error(messages, http_status(error), public_fields(error), request_id, {})
         messages.put_nowait((END, 0))
         await _give(messages, scope, send, lambda _: None)
         return

@@ -20,7 +20,7 @@ from motet.gateway import answers
 from motet.gateway.limits import Stall
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
-from motet.gateway.tunnel import TwoWayExchange, answer_headers, closing
+from motet.gateway.tunnel import TwoWayExchange, closing
 from motet.runtime.inbox import TUNNEL_WINDOW
 from motet.wire.failure import Failure
 from motet.wire.payload import Payload
@@ -237,14 +237,14 @@ class SocketConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if start.status != SWITCHING:
-            headers, _, _ = answer_headers(start.headers)
+            headers, _, _ = answers.answer_headers(start.headers)
             self._transport.write(answers.head(start.status, [*headers, ("x-request-id", self._exchange.request_id)], answers.CLOSE))
             self._denied = self._transport.write
             return
         handshake = ServerProtocol(select_subprotocol=lambda _protocol, _offered: cast("Any", start.subprotocol), logger=log)
         response = handshake.accept(_request(self._headers))
         headers = [(name.lower(), value) for name, value in response.headers.raw_items()]
-        headers += answer_headers(pair for pair in start.headers if not pair[0].startswith(b"sec-websocket-"))[0]
+        headers += answers.answer_headers(pair for pair in start.headers if not pair[0].startswith(b"sec-websocket-"))[0]
         self._transport.write(answers.head(response.status_code, [*headers, ("x-request-id", self._exchange.request_id)], b""))
         self._frames = ServerProtocol(state=State.OPEN, max_size=self._state.limits.message, logger=log)
         if self._state.draining:
@@ -301,13 +301,14 @@ class SocketConnection(asyncio.Protocol):
         if self._denied is not None:
             self._transport.close()
         elif self._frames is None:
-            self._refuse(failure.status, failure.fields)
+            self._refuse(failure.status, failure.fields, failure.headers)
         else:
             self._close(*closing(failure))
 
-    def _refuse(self, status: int, fields: Mapping[str, Any]) -> None:
+    def _refuse(self, status: int, fields: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         self._gone = True
-        self._transport.write(answers.error(status, fields, self._exchange.request_id, answers.CLOSE, more={}, bodiless=False))
+        more = answers.error_headers(headers)
+        self._transport.write(answers.error(status, fields, self._exchange.request_id, answers.CLOSE, more=more, bodiless=False))
         self._transport.close()
 
     # -- the gateway -----------------------------------------------------------------------------------------------
@@ -353,7 +354,7 @@ class SocketConnection(asyncio.Protocol):
         self._state.router.cancel(self._exchange)
         self._exchange.done = True
         error = DeadlineExceeded("the endpoint didn't accept the WebSocket in time", where=self._exchange.name)
-        self._refuse(http_status(error), public_fields(error))
+        self._refuse(http_status(error), public_fields(error), {})
 
 
 class SocketExchange(TwoWayExchange, kw_only=True):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -27,11 +26,8 @@ INFORMAL = 200  # statuses below it announce another answer
 # What a stream ends with between two items, for those where that can be seen.
 BOUNDS: Final = {EVENTS: (b"\n\n", b"\r\r", b"\r\n\r\n"), **dict.fromkeys(ALL_LINES, (b"\n",))}
 LONGEST = 4  # bytes of those
-# Headers that are about one connection and so not the endpoint's to set.
-CONNECTION_HEADERS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 
 _STOPPING = class_name(ShuttingDown)
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # what else a name has could make it another one on its way
 
 
 class TunnelConnection(Answerer, Protocol):
@@ -183,7 +179,7 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
             self._refuse(error)
 
     def _refuse(self, error: MotetError) -> None:
-        self._write_error(http_status(error), public_fields(error))
+        self._write_error(http_status(error), public_fields(error), {})
 
     def choke(self, *, choked: bool) -> None:
         """Stop reading from the client, or go on."""
@@ -224,10 +220,10 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
             self._break(InvalidOutput("an answer has a status from 200 to 599", where=self.name, found=str(start.status)))
             return
         self.begun = True
-        headers, self.left, wants_close = answer_headers(start.headers)
+        headers, self.left, wants_close = answers.answer_headers(start.headers)
         if self.lines:  # of which there may be one only: two origins that are allowed are none, for a browser
-            own = {line.partition(b":")[0].decode() for line in self.lines.split(b"\r\n")} - {"vary"}
-            headers = [(name, value) for name, value in headers if name.lower() not in own]
+            own = answers.names_in(self.lines)
+            headers = [(name, value) for name, value in headers if name not in own]
         self.close = self.close or wants_close
         if start.status in answers.BODILESS:
             self.bodiless = True
@@ -275,7 +271,7 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         if self.done:
             return
         if not self.begun:
-            self._write_error(failure.status, failure.fields)
+            self._write_error(failure.status, failure.fields, failure.headers)
             return
         item = answers.error_item(self.media, failure.fields, self.request_id) if self._between_items else None
         if item is not None:
@@ -300,10 +296,10 @@ class TunnelExchange(TwoWayExchange, kw_only=True):
         else:
             self._refuse(error)
 
-    def _write_error(self, status: int, fields: dict[str, object]) -> None:
+    def _write_error(self, status: int, fields: Mapping[str, object], headers: Mapping[str, str]) -> None:
         self.done = True
-        line = self.connection.last_lines(self)
-        self.connection.write(answers.error(status, fields, self.request_id, line, more={}, bodiless=self.bodiless))
+        line, more = self.connection.last_lines(self), answers.error_headers(headers, self.lines)
+        self.connection.write(answers.error(status, fields, self.request_id, line, more=more, bodiless=self.bodiless))
         self._finish()
 
     def _finish(self) -> None:
@@ -322,20 +318,3 @@ def closing(failure: Failure) -> tuple[int, str]:
     """Return the code and the reason that a WebSocket is closed with because of an error."""
     reason = f"{failure.fields.get('type', 'Error')}: {failure.fields.get('message', '')}"
     return RESTARTS if failure.kind == _STOPPING else FAILED, short_reason(reason)
-
-
-def answer_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int | None, bool]:
-    """Return the headers that a client gets of those that an endpoint set, their content-length, and whether it asks to close."""
-    pairs = tuple(pairs)
-    headers: list[tuple[str, str]] = []
-    length: int | None = None
-    options = {option.strip().lower() for name, value in pairs if name == b"connection" for option in value.split(b",")}
-    own = CONNECTION_HEADERS | (options - {b"content-length"})
-    for name, value in pairs:
-        if name == b"content-length" and (length is not None or not value.isdigit()):
-            continue
-        if name not in own and _TOKEN(name):
-            if name == b"content-length":
-                length = int(value)
-            headers.append((name.decode("latin-1"), value.decode("latin-1")))
-    return headers, length, b"close" in options

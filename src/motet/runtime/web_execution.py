@@ -238,7 +238,7 @@ def _told(error: BaseException) -> BaseException:
     if isinstance(error, MultiPartException):
         return MalformedRequest("the form can't be read", found=error.message, instead=f"up to {MAX_PARTS} fields and {MAX_PARTS} files")
     if isinstance(error, HTTPException):
-        return HTTPError(error.status_code, error.detail)
+        return HTTPError(error.status_code, error.detail, headers=error.headers)
     if isinstance(error, ClientDisconnect | WebSocketDisconnect):
         return MotetError("the client has gone")
     return error

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from motet.errors import MotetError, RemoteError, http_status, public_fields
+from motet.errors import HTTPError, MotetError, RemoteError, http_status, public_fields
 from motet.options import LIBRARY
 from motet.wire import codec, names
 from motet.wire.payload import Payload
@@ -48,6 +48,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         status: HTTP status.
         cause: text of the exceptions that it was raised from.
         begun: whether code of the endpoint may have run; only what never began may be sent to another replica.
+        headers: of HTTP, that the answer to a client has besides those that every answer has.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     status: int
     cause: str = ""
     begun: bool = True
+    headers: dict[str, str] = {}
 
 
 def record(error: BaseException, *, endpoint: str, replica: str, begun: bool = True) -> Failure:
@@ -77,6 +79,7 @@ def record(error: BaseException, *, endpoint: str, replica: str, begun: bool = T
         status=status,
         cause=cause_text(error),
         begun=begun,
+        headers=_headers(error) if isinstance(error, HTTPError) else {},
     )
 
 
@@ -169,6 +172,13 @@ def _public(error: BaseException) -> tuple[dict[str, Any], int]:
         return cast("dict[str, Any]", fields), http_status(error)
     except Exception:  # noqa: BLE001  # a user's __str__ may raise, or its __init__ not have called ours
         return {"type": type(error).__name__, "message": _text(error)}, 500
+
+
+def _headers(error: HTTPError) -> dict[str, str]:
+    try:
+        return {_sendable(str(name)): _sendable(str(value)) for name, value in error.headers.items()}
+    except Exception:  # noqa: BLE001  # a user's class may not have called our __init__, or have other headers
+        return {}
 
 
 def _state(error: BaseException) -> tuple[bytes, bool]:
