@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,3 +218,86 @@ async def test_threads_of_libraries_that_are_loaded_later():
         assert (await replica.see())["threads"] == {"2"}
     async with motet.run(Looker.bind()) as replica:
         assert (await replica.see())["threads"] == {"1"}
+
+
+class Hungry(motet.Service):
+    """Takes memory on request, itself or in a process that it starts."""
+
+    config = motet.Config(resources=motet.Resources(memory="200MiB"))
+
+    def __init__(self, megabytes: int = 0) -> None:
+        self.kept = [bytearray(os.urandom(2**20)) for _ in range(megabytes)]
+
+    @motet.endpoint
+    def take(self, megabytes: int) -> int:
+        self.kept += [bytearray(os.urandom(2**20)) for _ in range(megabytes)]
+        return len(self.kept)
+
+    @motet.endpoint
+    def take_in_a_child(self, megabytes: int) -> str:
+        code = f"import os, sys; kept = os.urandom({megabytes} << 20); sys.stdin.read()"
+        done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.PIPE, check=False)  # its input never ends
+        return str(done.returncode)
+
+    @motet.endpoint
+    def pid(self) -> int:
+        return os.getpid()
+
+
+def said(text):
+    """Return what a replica is said to have used, as a message says it, in MiB."""
+    return float(re.search(r"Hungry#\d+ was ended: it used ([\d.]+) MiB, its limit is 200 MiB \(memory in its Resources\)", text).group(1))
+
+
+@pytest.mark.parametrize("way", ["take", "take_in_a_child"])
+async def test_a_replica_over_its_memory_is_ended(way):
+    """Its caller hears why, `status` says it, and another one takes its place."""
+    async with asyncio.timeout(PATIENCE), motet.run(Hungry.bind()) as hungry:
+        before = await hungry.pid()
+        with pytest.raises(motet.ReplicaDied) as caught:
+            await (hungry.take(2000) if way == "take" else hungry.take_in_a_child(400))
+        assert said(caught.value.message) > 200
+        assert await hungry.pid() != before
+        (server,) = await motet.status()
+        (node,) = server.apps[0].nodes
+        assert said(node.last_death) > 200
+        assert node.replicas[0].restarts == 1
+        assert await hungry.take(1) == 1
+
+
+def resident(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_memory_that_is_shared_is_not_counted_twice():
+    """What was loaded before the fork is shared by those that were forked: no replica is charged with all of it."""
+    async with asyncio.timeout(PATIENCE), motet.run(Sharing.bind()) as sharing:
+        pids = {await sharing.pid() for _ in range(40)}
+        assert min(map(resident, pids)) > 200 << 20
+        while True:
+            (server,) = await motet.status()
+            (node,) = server.apps[0].nodes
+            if all(replica.memory is not None for replica in node.replicas):
+                break
+        assert (node.last_death, {replica.restarts for replica in node.replicas}) == (None, {0})
+        assert max(replica.memory for replica in node.replicas) < 200 << 20
+
+
+class Sharing(motet.Service):
+    config = motet.Config(resources=motet.Resources(memory="200MiB"), replicas=3)
+    loaded = b""
+
+    @classmethod
+    def preload(cls) -> None:
+        cls.loaded = os.urandom(250 << 20)
+
+    @motet.endpoint
+    def pid(self) -> int:
+        return os.getpid()
+
+
+async def test_too_little_memory_to_start():
+    """A service whose constructor takes more than its limit can't be deployed, and the message says why."""
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(motet.StartError, match=r"was ended while starting: it used .* its limit is 200 MiB"):
+            await motet.run(Hungry.bind(2000))

@@ -67,7 +67,7 @@ def _lines(server: Server) -> Iterator[str]:
     if status.gateways:
         yield f"  gateway  pid {', '.join(map(str, status.gateways))}"
     if status.resources:
-        yield f"  reserved  {', '.join(_reserved(each) for each in status.resources)}"
+        yield f"  reserved  {', '.join(_reserved(each) for each in status.resources if each.total)}"
     for app in status.apps:
         yield f"  app {app.name} at {app.route}  {app.state}"
         yield from _table(app)

@@ -10,9 +10,10 @@ Table = Mapping[str, Mapping[str, str]]
 
 # A replica, as its supervisor and its callers see it.
 REPLICA: Table = {
-    "starting": {"started": "ready", "failed": "failed", "died": "dead", "stop": "stopping"},
-    "ready": {"drain": "draining", "died": "dead", "stop": "stopping"},
-    "draining": {"stop": "stopping", "died": "dead", "drained": "stopping"},
+    "starting": {"started": "ready", "failed": "failed", "died": "dead", "stop": "stopping", "end": "ending"},
+    "ready": {"drain": "draining", "died": "dead", "stop": "stopping", "end": "ending"},
+    "draining": {"stop": "stopping", "died": "dead", "drained": "stopping", "end": "ending"},
+    "ending": {"died": "dead"},
     "stopping": {"died": "dead", "stopped": "dead"},
     "failed": {"died": "dead", "stop": "dead"},
     "dead": {},

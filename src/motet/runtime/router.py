@@ -138,8 +138,8 @@ class Router:
         self._assign(exchange, without=refusing)
         return True
 
-    def lost(self, exchange: Exchange, replica: str, *, begun: bool = True) -> None:
-        """Decide about an exchange whose replica died: try again if that is safe, else answer with an error."""
+    def lost(self, exchange: Exchange, replica: str, *, begun: bool = True, why: str | None = None) -> None:
+        """Decide about an exchange whose replica died, or was ended for a reason: try again if that is safe, else answer with an error."""
         exchange.link = None
         may_retry = (not begun) or (exchange.idempotent and exchange.retries > 0)
         if may_retry and not exchange.begun_stream and not self._closed:
@@ -149,10 +149,12 @@ class Router:
             self.fail(
                 exchange,
                 ReplicaDied(
-                    f"the replica {replica} died before it answered",
+                    f"the replica {replica} died before it answered" if why is None else f"the replica {replica} was ended: {why}",
                     where=exchange.name,
                     found=replica,
-                    instead=None if exchange.idempotent else "declare the endpoint idempotent to have such calls repeated",
+                    instead=None
+                    if exchange.idempotent or why is not None
+                    else "declare the endpoint idempotent to have such calls repeated",
                 ),
             )
 

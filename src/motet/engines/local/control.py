@@ -94,11 +94,12 @@ class ReplicaAddress(msgspec.Struct, frozen=True):
 
 
 class Routed(Message, frozen=True):
-    """The replicas of a node that take requests, or why there will be none."""
+    """The replicas of a node that take requests, or why there will be none; and why some of them are about to be ended."""
 
     address: str
     replicas: tuple[ReplicaAddress, ...]
     broken: str | None = None
+    ending: dict[str, str] = {}  # why, by identity
 
 
 class Apps(Message, frozen=True):

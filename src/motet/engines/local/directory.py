@@ -31,6 +31,9 @@ class Directory:
     def apply(self, routed: Routed) -> None:
         """Take a list of the supervisor; connecting goes on in the background."""
         self._latest[routed.address] = routed
+        for identity, why in routed.ending.items():
+            if (link := self._links.get(routed.address, {}).get(identity)) is not None:
+                link.ending = why
         if routed.broken is None:
             # At once, so that calls made before the links stand wait for them instead of hearing of a node's former end.
             self._router.route(routed.address).broken = None

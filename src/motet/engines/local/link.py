@@ -61,6 +61,7 @@ class SocketLink(asyncio.Protocol):
         self._side = side
         self._on_lost = on_lost
         self.closed = False
+        self.ending: str | None = None  # why its replica is about to be ended
         self._router = router
         self._exchanges: dict[int, Exchange] = {}
         self._ids = itertools.count(1)
@@ -160,7 +161,7 @@ class SocketLink(asyncio.Protocol):
         lost, self._exchanges = list(self._exchanges.values()), {}
         self._router.remove_link(self)
         for exchange in lost:
-            self._router.lost(exchange, self.replica)
+            self._router.lost(exchange, self.replica, why=self.ending)
         self._on_lost()
 
     def _handle(self, kind: int, number: int, meta: bytes | memoryview, body: bytes | memoryview) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Any
 from motet.engines.interface import NodeStatus, Placement, ReplicaStatus
 from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
 from motet.engines.local.ledger import Ledger, Reservation
+from motet.engines.local.memory import Gauge
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
@@ -30,6 +33,7 @@ log = logging.getLogger("motet.supervisor")
 FIRST_BACKOFF = 0.1  # s; doubles with each death in a row
 MAX_BACKOFF = 10.0  # s
 STEADY = 10.0  # s that a replica must have run for its death not to count as one in a row
+NOTICE = 0.1  # s from telling callers why a replica is ended to its end
 GIVEN_UP_RETRY = 60.0  # s until a missing replica is tried again where others of its node run
 MAX_FAILED_STARTS = 5  # in a row, after which the slot gives up
 MAX_FIRST_FAILED_STARTS = 2  # deaths (not exceptions, which repeat) at the first start, after which a deployment fails
@@ -50,6 +54,9 @@ class ReplicaRecord:
     ready_at: float | None = None
     connection: ControlConnection | None = None
     failure: Failure | None = None
+    ended_because: str | None = None
+    gauge: Gauge | None = None
+    memory: int | None = None  # bytes, a moment ago
     counted: asyncio.Event = field(default_factory=asyncio.Event)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,6 +108,7 @@ class Slot:
         self._deaths = 0
         self._failed_starts = 0
         self._killed = False
+        self._last_death: str | None = None
         self._before: _Version | None = None  # while a new version starts
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -124,13 +132,19 @@ class Slot:
         """Return a replica by its identity."""
         return next((record for record in self._records if record.identity == identity), None)
 
-    def routed(self) -> Routed:
-        """Return what callers are told."""
+    @property
+    def records(self) -> list[ReplicaRecord]:
+        """All replicas."""
+        return list(self._records)
+
+    def routed(self, ending: Mapping[str, str] | None = None) -> Routed:
+        """Return what callers are told; also why some replicas are about to be ended."""
         ended = self.lifecycle.state in ("failed", "deleting", "deleted")
         return Routed(
             address=self.address,
             replicas=() if ended else tuple(ReplicaAddress(record.identity, record.socket) for record in self.ready),
             broken=self.problem if ended else None,
+            ending=dict(ending or {}),
         )
 
     # -- one replica -----------------------------------------------------------------------------------------------
@@ -176,6 +190,8 @@ class Slot:
         )
         try:
             record.pid = await self.prepared.zygote.spawn(message)
+            if record.placement.memory is not None:
+                record.gauge = Gauge(record.pid, record.placement.memory)
             if record.lifecycle.state == "stopping":  # retired before there was a process that could be told
                 kill(record.pid)
             status = await exit_status_of_group(record.pid)
@@ -196,9 +212,20 @@ class Slot:
         if sum(r.plan is self.plan for r in self.ready) >= self.config.wanted_replicas and not self.settled.done():
             self.settled.set_result(None)
 
+    def end(self, record: ReplicaRecord, why: str) -> None:
+        """End a replica that has to go at once, and start another; its callers are told why before they lose it."""
+        if record.lifecycle.allows("end"):
+            record.lifecycle.move("end")
+            record.ended_because = why
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(record.pid, signal.SIGSTOP)  # or it would go on meanwhile
+            self._around.publish(self.routed({record.identity: why}))
+            asyncio.get_running_loop().call_later(NOTICE, kill, record.pid)
+
     def _ended(self, record: ReplicaRecord, status: int) -> None:
         state = record.lifecycle.state
         record.lifecycle.move("died")
+        record.gauge = None
         record.gone.set()
         record.counted.set()
         record.drained.set()
@@ -213,11 +240,15 @@ class Slot:
     def _replace_dead(self, record: ReplicaRecord, how: str) -> None:
         lived = time.monotonic() - record.ready_at if record.ready_at is not None else 0.0
         self._deaths = 1 if lived >= STEADY else self._deaths + 1
-        if record.ready_at is None:
-            self._failed_starts += 1
+        starting = record.ready_at is None
+        self._failed_starts += starting
+        if record.ended_because is not None:
+            cause = f"was ended{' while starting' if starting else ''}: {record.ended_because}"
+        elif starting:
             cause = f"could not start: {_named(record.failure)}" if record.failure is not None else f"died while starting ({how})"
         else:
             cause = f"died ({how})"
+        self._last_death = f"{record.identity} {cause}"
         first = not self.settled.done()
         if first and (record.failure is not None or self._failed_starts >= MAX_FIRST_FAILED_STARTS):
             self._give_up(record, cause)
@@ -380,11 +411,24 @@ class Slot:
         """Return what runs."""
         replicas = tuple(
             ReplicaStatus(
-                identity=r.identity, state=r.lifecycle.state, pid=r.pid, busy=r.busy, restarts=self.restarts, placement=r.placement
+                identity=record.identity,
+                state=record.lifecycle.state,
+                pid=record.pid,
+                busy=record.busy,
+                restarts=self.restarts,
+                placement=record.placement,
+                memory=record.memory,
             )
-            for r in self._records
+            for record in self._records
         )
-        return NodeStatus(name=self.address, service=self.plan.service, state=self.lifecycle.state, replicas=replicas, problem=self.problem)
+        return NodeStatus(
+            name=self.address,
+            service=self.plan.service,
+            state=self.lifecycle.state,
+            replicas=replicas,
+            problem=self.problem,
+            last_death=self._last_death,
+        )
 
 
 def _named(problem: Failure) -> str:

@@ -19,6 +19,7 @@ from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import Gateways
 from motet.engines.local.homes import Homes
 from motet.engines.local.ledger import Ask, Ledger, Reservation
+from motet.engines.local.memory import watch_memory
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.preparation import Preparation, Prepared
 from motet.engines.local.processes import Home, Zygote
@@ -118,6 +119,7 @@ class Supervisor:
         adopt_orphans()
         self.folder = RuntimeFolder()
         self._server = await asyncio.start_unix_server(self.reception.accept, str(self.folder.control), limit=2**20)
+        self._watching = asyncio.create_task(watch_memory(self.slots))
         self.folder.write_card(ServerCard(pid=os.getpid(), target=self.target, url=self.url, started=self._started))
         if self._listening:
             self.gateway = Gateways(self._listening, self.folder.control, api_keys=self._api_keys, http=self._http, report=self.report)
@@ -423,6 +425,7 @@ class Supervisor:
         await asyncio.gather(*(zygote.close() for zygote in self._zygotes))
         if self._server is not None:
             self._server.close()
+        self._watching.cancel()
         self.folder.remove()
         self.ended.set()
 
