@@ -28,6 +28,7 @@ main = Program(
         "client": "motet.cli.client:client",
         "ps": "motet.cli.processes:ps",
         "env": "motet.cli.environments:env",
+        "assets": "motet.cli.assets:assets",
         "version": "motet.cli.version:version",
     }),
 )  # fmt: skip

@@ -96,7 +96,7 @@ def prune_(*, older_than: str, everything: bool) -> None:
       motet env prune --older-than 7d
       motet env prune --all
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    gone = prune(unused_for=0 if everything else _seconds(older_than))
+    gone = prune(unused_for=0 if everything else seconds(older_than))
     for environment in gone:
         click.echo(f"{environment.key}  {size_text(environment.size)}  {_packages(environment)}")
     click.echo(f"{_count(gone)} thrown away, {size_text(sum(each.size for each in gone))}")
@@ -145,7 +145,8 @@ def _say(line: str) -> None:
     click.echo(f"  {relative(line)}", err=True)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return a time such as `12h` or `30d` in seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhms])", text.strip())
     if found is None:
         raise click.BadParameter(f"{text!r} is no time; write 12h or 30d", param_hint="--older-than")

@@ -17,6 +17,7 @@ from motet.assets.tasks import Failed, HubTask, Note, Order, Progress, Ready, Ta
 from motet.caching import size_text
 from motet.engines.local.processes import end_of, kill, start_process
 from motet.errors import StartError
+from motet.graph import GraphNode
 from motet.options import Assets
 from motet.sources import HubSource, Kind, LocalSource, UrlSource, parse_source, shown
 
@@ -52,6 +53,14 @@ class Needs:
     def sources(self) -> list[tuple[str, LocalSource | UrlSource | HubSource]]:
         """Return what is to be there, and where it comes from."""
         return [(text, parse_source(text, kind, self.folder)) for text, kind in self.declared()]
+
+
+def needs_of(node: GraphNode) -> Needs:
+    """Return what the service of a node wants to have."""
+    config = node.config
+    return Needs(
+        service=node.name, place=node.place, folder=node.definition.folder, assets=config.assets, environment=config.environment.env
+    )
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from motet.context import Context
-from motet.engines.assets import AssetKeeper, Needs
+from motet.engines.assets import AssetKeeper, needs_of
 from motet.engines.hardware import visible_cards
 from motet.engines.interface import AppStatus, NodeStatus, ReplicaStatus, ServerStatus, not_acted_on, run_preload
 from motet.errors import InvalidOutput, NotFound, StartError, UsageError
@@ -70,7 +70,7 @@ class InlineEngine:
         addresses: dict[str, str] = {}
         self._apps[graph.name] = (graph, addresses)
         try:
-            assets = await self._assets.have([_needs(node) for node in graph.nodes.values()])
+            assets = await self._assets.have([needs_of(node) for node in graph.nodes.values()])
         except BaseException:
             del self._apps[graph.name]
             raise
@@ -189,13 +189,6 @@ class InlineEngine:
         self._router.close()
         if self._data is not None:
             shutil.rmtree(self._data, ignore_errors=True)
-
-
-def _needs(node: GraphNode) -> Needs:
-    config = node.config
-    return Needs(
-        service=node.name, place=node.place, folder=node.definition.folder, assets=config.assets, environment=config.environment.env
-    )
 
 
 def handle_spec(node: GraphNode, address: str, dependency: Dependency | None = None) -> HandleSpec:
