@@ -14,8 +14,9 @@ from motet.errors import Overloaded
 from motet.gateway import answers
 from motet.gateway.entry import Origin
 from motet.gateway.exchange import Turn, reset_on_close
+from motet.gateway.known import KnownHeadReader
 from motet.gateway.limits import Stall
-from motet.gateway.reading import DEAF, IDLE, RequestReader
+from motet.gateway.reading import DEAF, IDLE
 from motet.gateway.state import GatewayState
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, state: GatewayState) -> None:
         self.state = state
         self.writable = True
-        self._reader = RequestReader(state, self)
+        self._reader = KnownHeadReader(state, self)
         self._current: Turn | None = None
         self._waiting: deque[Turn] = deque()
         self._advancing = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 import httptools
 
@@ -17,7 +17,6 @@ from motet.gateway.cors import is_preflight
 from motet.gateway.entry import Origin, RequestHead, joined, new_tunnel, socket_route, tunnelled
 from motet.gateway.exchange import Immediate, Refusal, Turn
 from motet.gateway.faults import body_too_large, framing_fault, headers_too_large, path_of, refusal, url_fault
-from motet.gateway.heads import END, EndpointHead
 from motet.gateway.routes import EndpointRoute
 from motet.gateway.state import GatewayState
 from motet.gateway.tunnel import TunnelConnection, TunnelExchange
@@ -76,7 +75,6 @@ class RequestReader:
         "_connection",
         "_fields",
         "_headers",
-        "_known",
         "_lines",
         "_moved",
         "_old",
@@ -100,7 +98,6 @@ class RequestReader:
     def __init__(self, state: GatewayState, connection: Taker) -> None:
         self._state = state
         self._connection = connection
-        self._known: tuple[EndpointHead, int] | None = None  # of a request that the parser doesn't see
         self._parser = httptools.HttpRequestParser(self)
         self._pending = 0
         self._progress = False
@@ -114,11 +111,6 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the client; complete requests are handed over from within."""
-        if self.phase == IDLE or self._known is not None:
-            data = self._take_known(data)
-            if not data:
-                self._pending = 0
-                return
         self._progress = False
         self._parse(data)
         # The parser keeps unfinished names, values and trailers to itself. What one read leaves there is bounded by its size.
@@ -128,65 +120,6 @@ class RequestReader:
             self._pending += len(data)
             if self._pending > self._state.limits.headers:
                 self.refuse(headers_too_large(self._state.limits))
-
-    def _take_known(self, data: bytes) -> bytes:
-        """Hand over requests whose heads are known, as far as they have come; returns what is left for the parser.
-
-        The parser is between two requests all the while.
-        """
-        connection, find = self._connection, self._state.heads.find
-        start, size = 0, len(data)
-        if self._known is not None:
-            start = self._take_body(self._known, data)
-        # Others than POST have no endpoint that is called with a body. Behind a handshake all that follows belongs to the WebSocket.
-        while start < size and self.phase == IDLE and data.startswith(b"POST ", start):
-            end = data.find(END, start) + len(END)
-            if end < len(END):
-                break
-            head = data[start:end]
-            if (known := find(head)) is None:
-                self._learn(head)
-                start = end
-                break
-            meaning, length = known
-            stop = end + length
-            if stop > size:
-                self._begin_body(known, data[end:])
-                return b""
-            self.fresh = False
-            connection.arrived(endpoint_turn(self._state, self._connection, meaning, data[end:stop]))
-            start = stop
-        return data[start:]
-
-    def _begin_body(self, known: tuple[EndpointHead, int], data: bytes) -> None:
-        """Note that the body of a request with a known head is on its way."""
-        self.on_message_begin()
-        self.phase = BODY
-        self._moved = self._state.now
-        self._known = known
-        self._lines = known[0].lines
-        self._body = bytearray(data)
-
-    def _take_body(self, known: tuple[EndpointHead, int], data: bytes) -> int:
-        """Add to the body of a request with a known head; returns how many of the bytes belong to it."""
-        if self.phase == DEAF:
-            return len(data)
-        meaning, length = known
-        body = cast("bytearray", self._body)
-        missing = length - len(body)
-        body += data if len(data) <= missing else data[:missing]
-        self._moved = self._state.now
-        if len(body) == length:
-            self.phase = IDLE
-            self._known = None
-            self._connection.arrived(endpoint_turn(self._state, self._connection, meaning, body))
-        return min(missing, len(data))
-
-    def _learn(self, head: bytes) -> None:
-        """Parse a whole head by itself; keep what it means if nothing but its body has to follow."""
-        self._parse(head)
-        if self.phase == BODY and not self._body and self._route is not None and self._ready is None:
-            self._state.heads.add(head, endpoint_head(self._state, self._route, self._head()), self._headers)
 
     def _parse(self, data: bytes) -> None:
         while self.phase != DEAF:
