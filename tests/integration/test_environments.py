@@ -120,7 +120,7 @@ async def test_without_the_servers_packages(wheels, installer, tmp_path):
     assert says(built, found) == f"None {Path(says(built, 'import sys; print(sys.prefix)')) / 'motet/motet/__init__.py'}"
 
 
-async def test_a_second_start_starts_nothing(wheels, installer, tmp_path, monkeypatch):
+async def test_a_second_start_starts_nothing(wheels, tmp_path, monkeypatch):
     report = Lines()
     first = await make(tmp_path, report, pip=["motet-tune"])
     report.clear()
@@ -196,7 +196,7 @@ async def test_no_such_python(tmp_path, cache):
     assert f"{sys.version_info[0]}.{sys.version_info[1]}." in caught.value.found
 
 
-async def test_builders_in_one_process_build_once(wheels, installer, tmp_path):
+async def test_builders_in_one_process_build_once(wheels, tmp_path):
     report = Lines()
     built = await asyncio.gather(*(make(tmp_path, report, pip=["motet-tune"]) for _ in range(3)))
     assert len(set(built)) == 1
@@ -283,7 +283,7 @@ def other(held):
         process.kill()
 
 
-async def test_two_processes_build_once(held, installer, other, tmp_path):
+async def test_two_processes_build_once(held, other, tmp_path):
     await held.begun()
     report = asyncio.Queue()
     task = asyncio.create_task(make(tmp_path, report.put_nowait, pip=[str(held.folder)]))
@@ -318,7 +318,7 @@ async def test_cancelling_ends_the_installer(held, installer, tmp_path, cache):
     assert not stored()
 
 
-async def test_what_is_used_or_built_is_never_thrown_away(held, installer, other, tmp_path):
+async def test_what_is_used_or_built_is_never_thrown_away(held, other, tmp_path):
     await held.begun()
     assert [(each.record, each.in_use) for each in stored()] == [(None, True)]
     assert not prune()
@@ -336,7 +336,7 @@ async def test_what_is_used_or_built_is_never_thrown_away(held, installer, other
         hold(built)
 
 
-async def test_an_environment_without_its_python_is_built_anew(wheels, installer, tmp_path):
+async def test_an_environment_without_its_python_is_built_anew(wheels, tmp_path):
     built = await make(tmp_path, pip=["motet-tune"])
     built.python.unlink()
     assert says(await make(tmp_path, pip=["motet-tune"]), "import motet_tune; print(motet_tune.version)") == "2.0"

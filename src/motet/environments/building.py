@@ -82,11 +82,15 @@ async def resolve(packages: Packages, *, services: Sequence[str], report: Callab
 
 
 async def _build_once(packages: Packages, folder: Path, services: Sequence[str], progress: Progress) -> store.Record:
-    async with store.building(folder, waiting=_Waiting(progress).tell):
-        if (record := store.finished(folder)) is not None:  # by somebody else, meanwhile
-            return record
-        async with _places():
-            return await _build(packages, folder, services, progress)
+    try:
+        async with store.building(folder, waiting=_Waiting(progress).tell):
+            if (record := store.finished(folder)) is not None:  # by somebody else, meanwhile
+                return record
+            async with _places():
+                return await _build(packages, folder, services, progress)
+    except OSError as error:
+        instead = "room on the disk (motet env prune), or MOTET_CACHE_DIR on another one"
+        raise StartError(f"the {progress.what} can't be written", where=str(folder), found=str(error), instead=instead) from None
 
 
 async def _build(packages: Packages, folder: Path, services: Sequence[str], progress: Progress) -> store.Record:
@@ -106,11 +110,8 @@ async def _build(packages: Packages, folder: Path, services: Sequence[str], prog
             created=time.time(),
         )
         store.mark_finished(folder, record)
-    except BaseException as error:
+    except BaseException:
         await asyncio.to_thread(store.discard, folder)
-        if isinstance(error, OSError):
-            instead = "room on the disk (motet env prune), or MOTET_CACHE_DIR on another one"
-            raise StartError(f"the {progress.what} can't be written", where=str(folder), found=str(error), instead=instead) from error
         raise
     progress.tell(f"ready after {record.seconds:.1f} s, {size_text(record.size)}")
     return record

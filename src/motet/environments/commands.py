@@ -69,12 +69,31 @@ class Progress:
             teller.cancel()
 
 
+class CommandFailed(Exception):
+    """A command that makes an environment failed.
+
+    Args:
+        message: what couldn't be done.
+        lines: the last that it wrote.
+    """
+
+    def __init__(self, message: str, lines: Sequence[str]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.lines = tuple(lines)
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a command ended, with the last lines that it wrote."""
 
     code: int
     lines: tuple[str, ...]
+
+    def check(self, message: str = "the packages can't be installed") -> None:
+        """Raise `CommandFailed` if it failed."""
+        if self.code != 0:
+            raise CommandFailed(message, self.lines or (f"exit code {self.code}",))
 
 
 async def run_command(command: Sequence[str | Path], *, folder: Path, variables: Mapping[str, str], progress: Progress) -> Ended:

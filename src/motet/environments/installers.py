@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from motet.environments.commands import Ended, Progress, run_command
+from motet.environments.commands import Progress, run_command
 from motet.environments.packages import Packages
 from motet.environments.recipe import canonical, own_requirements
 from motet.environments.settings import installer_environment, uv_environment
@@ -31,14 +31,6 @@ OLDEST_PIP = Version("22.3")  # installs into another environment than its own
 
 _HASH = re.compile(r"--hash=\S+")
 _UV_TAKES = ("--index-url", "--extra-index-url", "--find-links", "--no-index", "--no-binary", "--only-binary")
-
-
-class InstallError(Exception):
-    """An installer failed; `lines` are the last that it wrote."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__(lines[-1] if lines else "")
-        self.lines = tuple(lines)
 
 
 class Installer(Protocol):
@@ -114,7 +106,8 @@ class Pip:
         common = ["install", "--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar", "off"]
         files = ["-r", str(work.requirements_file(work.packages.options)), "-c", str(work.constraints_file())]
         command = [*pip, *common, *options, *files]
-        _check(await run_command(command, folder=work.scratch, variables=installer_environment(), progress=work.progress))
+        ended = await run_command(command, folder=work.scratch, variables=installer_environment(), progress=work.progress)
+        ended.check()
 
 
 class _Metadata(msgspec.Struct):
@@ -189,12 +182,8 @@ class Uv:
             if option.startswith("--trusted-host "):
                 flags += ["--allow-insecure-host", option.split()[1]]
         whole = [self._program, "pip", command, *python, *flags, *options]
-        _check(await run_command(whole, folder=work.scratch, variables=variables, progress=work.progress))
-
-
-def _check(ended: Ended) -> None:
-    if ended.code != 0:
-        raise InstallError(ended.lines)
+        ended = await run_command(whole, folder=work.scratch, variables=variables, progress=work.progress)
+        ended.check()
 
 
 def _uv_options(options: Iterable[str]) -> list[str]:

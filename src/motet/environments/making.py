@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from motet.environments.commands import Progress, redacted
+from motet.environments.commands import CommandFailed, Progress, redacted
 from motet.environments.conflicts import unmet
-from motet.environments.installers import InstallError, Work, find_installer
+from motet.environments.installers import Work, find_installer
 from motet.environments.packages import Packages
 from motet.environments.venvs import OWN_VERSION, make_venv, site_packages
 from motet.errors import StartError
@@ -57,7 +57,7 @@ async def make(packages: Packages, folder: Path, *, services: Sequence[str], pro
     installer = find_installer(packages)
     try:
         async with progress.telling():
-            with tempfile.TemporaryDirectory(prefix="motet-", ignore_cleanup_errors=True) as scratch:
+            with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as scratch:
                 above = "on top of the server's packages" if packages.layered else "without the server's packages"
                 progress.tell(f"{_named(packages)} for Python {packages.python or OWN_VERSION}, {above}, by {installer.name}")
                 python = await make_venv(folder, packages, with_pip=installer.with_pip, progress=progress)
@@ -70,27 +70,33 @@ async def make(packages: Packages, folder: Path, *, services: Sequence[str], pro
                     for conflict in (await asyncio.to_thread(unmet, site_packages(folder)))[:NAMED]:
                         progress.tell(f"note: {conflict}")
                 return Made(python, installer.name)
-    except InstallError as error:
-        raise _failure(error.lines, packages, services, folder) from None
+    except CommandFailed as error:
+        raise _failure(error, packages, services, folder) from None
 
 
 def _named(packages: Packages) -> str:
-    names = [redacted(requirement) for requirement in packages.requirements]
+    names = [_shown(requirement) for requirement in packages.requirements]
     rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return (", ".join(names[:NAMED]) or "Motet alone") + rest
 
 
-def _failure(lines: Sequence[str], packages: Packages, services: Sequence[str], folder: Path) -> StartError:
+def _shown(requirement: str) -> str:
+    """Return a requirement as messages have it: without hashes and passwords."""
+    return redacted(requirement).partition(" --hash")[0]
+
+
+def _failure(failed: CommandFailed, packages: Packages, services: Sequence[str], folder: Path) -> StartError:
     """Return what to tell of an installer that failed."""
+    lines, message = failed.lines, failed.message
     said = list(itertools.dropwhile(lambda line: not _ERROR(line), lines)) or [line for line in lines if not _NOISE(line)]
     asked = [*packages.options, *packages.requirements]
 
     def of_line(found: re.Match[str]) -> str:
         number = int(found.group(1))
-        return redacted(asked[number - 1]) if number <= len(asked) else "Motet"
+        return _shown(asked[number - 1]) if number <= len(asked) else "Motet"
 
     text = "\n".join(lines)
-    message, instead = "the packages can't be installed", "requirements that can be met together, and that the package index has"
+    instead = "requirements that can be met together, and that the package index has"
     if _FULL.search(text):
         free = shutil.disk_usage(folder.parent).free
         message = f"the disk is full: {free / 2**20:.0f} MiB are free"
@@ -109,7 +115,7 @@ def _failure(lines: Sequence[str], packages: Packages, services: Sequence[str], 
 def _guilty(text: str, packages: Packages) -> list[str]:
     """Return the requirements that an installer's words name, else all."""
     named = [requirement for requirement in packages.requirements if _name(requirement).lower() in text.lower().replace("_", "-")]
-    return [redacted(requirement) for requirement in named or packages.requirements]
+    return [_shown(requirement) for requirement in named or packages.requirements]
 
 
 def _name(requirement: str) -> str:

@@ -17,6 +17,7 @@ from motet.errors import DefinitionError, Fault
 from motet.options import Environment, checked_requirement, is_location
 
 WHOLE = 16 * 2**20  # bytes up to which a local file is known by its content, beyond by size and time
+PROJECT_FILES = frozenset({"pyproject.toml", "setup.cfg", "setup.py"})  # what an editable project's environment depends on
 NOT_SOURCE = frozenset({".git", ".hg", ".venv", "__pycache__", "build", "dist", "node_modules"})
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -142,12 +143,12 @@ class _Reader:
                 self.file(around.folder / value, inner)
         elif option in _VALUED:
             if _VALUED[option] == "--find-links" and "://" not in value and "${" not in value:
-                value = self._existing(value, around, counts=False)
+                value = self._existing(value, around, only=frozenset())
             self.options.append(f"{_VALUED[option]} {value}")
         elif option in _FLAGS:
             self.options.append(option)
         elif option in _EDITABLE:
-            self._keep(f"--editable {self._located(value, around)}", around)
+            self._keep(f"--editable {self._located(value, around, only=PROJECT_FILES)}", around)
         elif option:
             known = sorted({*_NESTED, *_VALUED, *_FLAGS, *_EDITABLE})
             self._fault(around, f"the option {option} can't stand among requirements", text, "one of: " + ", ".join(known))
@@ -171,7 +172,7 @@ class _Reader:
     def _keep(self, text: str, around: _Around) -> None:
         (self.constraints if around.constrains else self.requirements).append(text)
 
-    def _located(self, text: str, around: _Around) -> str:
+    def _located(self, text: str, around: _Around, *, only: frozenset[str] | None = None) -> str:
         """Return a path or URL, with what stands behind it, with its path absolute; what is local counts with its content."""
         if text.startswith("file:"):
             location = re.split(r"[\s;#\[]", text, maxsplit=1)[0]
@@ -181,14 +182,15 @@ class _Reader:
             return text
         behind = _BEHIND_PATH.search(text)
         path = text[: behind.start()] if behind is not None else text
-        return self._existing(path, around) + text[len(path) :]
+        return self._existing(path, around, only=only) + text[len(path) :]
 
-    def _existing(self, value: str, around: _Around, *, counts: bool = True) -> str:
+    def _existing(self, value: str, around: _Around, *, only: frozenset[str] | None = None) -> str:
+        """Return a path, absolute; the files in it count by their content, or those of certain names alone."""
         path = Path(os.path.normpath(around.folder / value))
         if not path.exists():
             self._fault(around, "there is no such file or folder", str(path), "a path relative to the file that names it")
-        elif counts:
-            self.contents.append(_digest(path))
+        else:
+            self.contents.append(_digest(path, only))
         return str(path)
 
     def _fault(self, around: _Around, message: str, found: str, instead: str) -> None:
@@ -221,10 +223,12 @@ def _option(text: str) -> tuple[str, str]:
     return name, value.strip()
 
 
-def _digest(path: Path) -> bytes:
+def _digest(path: Path, only: frozenset[str] | None) -> bytes:
     """Return a digest of a local file, or of the files in a folder."""
     digest = hashlib.sha256()
     for file in _files(path):
+        if only is not None and file.name not in only:
+            continue
         state = file.stat()
         digest.update(f"{file.relative_to(path)} {state.st_size}\n".encode())
         digest.update(file.read_bytes() if state.st_size <= WHOLE else str(state.st_mtime_ns).encode())

@@ -144,7 +144,13 @@ async def building(folder: Path, *, waiting: Callable[[str], None]) -> AsyncGene
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        _unlock(descriptor, path, folder)
+
+
+def _unlock(descriptor: int, path: Path, folder: Path) -> None:
+    if not folder.exists():  # nothing came of it
+        path.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def _lock_path(folder: Path) -> Path:

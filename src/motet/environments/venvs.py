@@ -10,8 +10,6 @@ from motet.environments.interpreters import find_python
 from motet.environments.packages import Packages
 from motet.environments.recipe import MOTET, server_folders
 from motet.environments.settings import installer_environment
-from motet.environments.store import python_of
-from motet.errors import StartError
 
 OWN_VERSION = ".".join(map(str, sys.version_info[:3]))
 LINK = "motet"  # a folder that holds nothing but a link to the package
@@ -21,7 +19,8 @@ async def make_venv(folder: Path, packages: Packages, *, with_pip: bool, progres
     """Make a virtual environment without packages of its own, in which Motet can be imported; return the version of its Python.
 
     Raises:
-        StartError: there is no such Python, or it can't make environments.
+        StartError: there is no such Python.
+        CommandFailed: it can't make environments.
     """
     if packages.is_own_python:
         interpreter, version = Path(sys.executable), OWN_VERSION
@@ -30,8 +29,7 @@ async def make_venv(folder: Path, packages: Packages, *, with_pip: bool, progres
         interpreter, version = found.path, ".".join(map(str, found.version))
     command: list[str | Path] = [interpreter, "-I", "-m", "venv", *([] if with_pip else ["--without-pip"]), folder]
     ended = await run_command(command, folder=folder, variables=installer_environment(), progress=progress)
-    if ended.code != 0 or not python_of(folder).exists():
-        raise StartError(f"{interpreter} can't make virtual environments", found="\n".join(ended.lines[-5:]) or f"exit code {ended.code}")
+    ended.check(f"{interpreter} can't make virtual environments")
     _furnish(folder, layered=packages.layered)
     return version
 
