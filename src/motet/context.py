@@ -127,7 +127,7 @@ class Context:
         engine: `"inline"`, `"local"` or `"ray"`.
         data_dir: a folder that this service may write to; it exists.
         secrets: the secrets that the service names in its `Assets`.
-        environment: the environment variables that the service declares.
+        environment: the environment variables that the service declares, and those of the server's `.env` files.
         assets: where the models and data that the service names in its `Assets` are.
         gpus: ids of the GPUs that this replica was given or, if the service declares none, that it sees; empty for logical ones.
     """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from motet.context import new_request_id
 from motet.engines.interface import Engine
 from motet.graph import Graph, compile_graph
 from motet.running import EngineName, make_engine
+from motet.secret_sources import Paths, Sources, sources_of
 
 if TYPE_CHECKING:
     from motet.gateway.server import Gateway
@@ -26,9 +27,10 @@ class Mounted:
     with the first request otherwise.
     """
 
-    def __init__(self, graph: Graph, engine: str) -> None:
+    def __init__(self, graph: Graph, engine: str, sources: Sources) -> None:
         self._graph = graph
         self._engine = engine
+        self._sources = sources
         self._running: tuple[Engine, Gateway] | None = None
         self._lock = asyncio.Lock()
 
@@ -46,7 +48,7 @@ class Mounted:
                 engine = make_engine(self._engine, None)
                 await engine.start()
                 try:
-                    spec = await engine.deploy(self._graph)
+                    spec = await engine.deploy(self._graph, self._sources)
                 except BaseException:
                     await engine.stop()
                     raise
@@ -101,7 +103,14 @@ class Mounted:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def asgi(app: object, *, engine: EngineName = "inline", name: str = "default") -> Mounted:
+def asgi(
+    app: object,
+    *,
+    engine: EngineName = "inline",
+    name: str = "default",
+    env_file: Paths | None = None,
+    secrets: Mapping[str, str] | Paths | None = None,
+) -> Mounted:
     """Return an ASGI app that runs a graph and serves what `motet serve` would: endpoints, streams, errors, the description.
 
     Mount it in an application of your own (`main.mount("/models", motet.asgi(app))`) or give it to any ASGI server. API keys
@@ -111,9 +120,11 @@ def asgi(app: object, *, engine: EngineName = "inline", name: str = "default") -
         app: the root node, from `bind`.
         engine: `"inline"` for the server's own process and event loop, `"local"` for processes of their own.
         name: of the app.
+        env_file: as for `motet.run`.
+        secrets: as for `motet.run`.
 
     Raises:
         DefinitionError: the graph is wrong; lists all faults.
         UsageError: `app` is no bound node.
     """
-    return Mounted(compile_graph(app, name=name), engine)
+    return Mounted(compile_graph(app, name=name), engine, sources_of(env_file, secrets))

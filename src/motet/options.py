@@ -23,6 +23,7 @@ Several = Annotated[list[T] | tuple[T, ...], AfterValidator(tuple)]  # written a
 
 ANY_ORIGIN = "*"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]*:,]+)(:[0-9]{1,5})?").fullmatch
+_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*").fullmatch
 
 LIBRARY = f"{Path(__file__).parent}/"
 
@@ -308,18 +309,25 @@ class Image(Options):
     pip: Several[str] = ()
 
 
+def _checked_secret(name: str) -> str:
+    if not _SECRET(name):
+        message = f"{name!r} can't be the name of a secret; write letters, digits, and _ - . within it"
+        raise ValueError(message)
+    return name
+
+
 class Assets(Options):
     """Files and secrets to have in place before a replica starts.
 
     Args:
         models: local paths, names on the hub such as `org/name` or `org/name@revision`, or URLs.
         data: local paths or URLs; `#sha256=...` behind a URL is the checksum of its content.
-        secrets: names of secrets that the service may read.
+        secrets: names of secrets that the service may read, each also that of an environment variable and of a file.
     """
 
     models: tuple[Annotated[str, AfterValidator(checked_source)], ...] = Field(default=(), examples=[("org/name",)])
     data: tuple[Annotated[str, AfterValidator(checked_source)], ...] = Field(default=(), examples=[("https://host/file",)])
-    secrets: tuple[str, ...] = ()
+    secrets: Several[Annotated[str, AfterValidator(_checked_secret)]] = Field(default=(), examples=[("HF_TOKEN",)])
 
 
 class Config(Options):
@@ -348,6 +356,13 @@ class Config(Options):
     timeout: PositiveSeconds | None = 60.0
     idempotent: bool = False
     drain: NonNegative = 30.0
+
+    @model_validator(mode="after")
+    def _secrets_are_no_variables(self) -> Self:
+        if both := sorted(set(self.assets.secrets) & set(self.environment.env)):
+            message = f"{', '.join(both)} can't be a secret and stand in environment=Environment(env=...) for everybody to read"
+            raise ValueError(message)
+        return self
 
     def override(self, changes: Mapping[str, object], *, place: str) -> Config:
         """Return a copy in which the fields of `changes` are replaced.

@@ -16,6 +16,7 @@ from motet.graph import Graph, compile_graph
 from motet.options import HttpOptions, checked_amounts, user_place
 from motet.pending import running_loop
 from motet.runtime.handle import Handle
+from motet.secret_sources import Paths, Sources, sources_of
 from motet.service import Service
 from motet.targets import ScriptReached, is_importing, is_loading_script
 
@@ -44,7 +45,7 @@ class _Server:
         self.apps: set[str] = set()
         self._lock = asyncio.Lock()
 
-    async def deploy(self, graph: Graph, options: _Options) -> Handle | None:
+    async def deploy(self, graph: Graph, sources: Sources, options: _Options) -> Handle | None:
         """Start an app and return its handle; None if this stopped in the meantime, and another is to be asked."""
         async with self._lock:
             if self.retired:
@@ -60,7 +61,7 @@ class _Server:
             else:
                 self._check_same(options)
             try:
-                spec = await self.engine.deploy(graph)
+                spec = await self.engine.deploy(graph, sources)
             except BaseException:
                 await self._stop_if_unused()
                 raise
@@ -137,8 +138,9 @@ class Running(Generic[S]):
     `motet.delete(name)` stops it.
     """
 
-    def __init__(self, graph: Graph, engine: str, options: _Options) -> None:
+    def __init__(self, graph: Graph, sources: Sources, engine: str, options: _Options) -> None:
         self._graph = graph
+        self._sources = sources
         self._engine = engine
         self._options = options
         self._server: _Server | None = None
@@ -149,7 +151,7 @@ class Running(Generic[S]):
         loop = asyncio.get_running_loop()
         while True:
             server = _servers.setdefault((self._engine, loop), _Server(self._engine, loop, self._options))
-            if (handle := await server.deploy(self._graph, self._options)) is not None:
+            if (handle := await server.deploy(self._graph, self._sources, self._options)) is not None:
                 self._server = server
                 return cast("S", handle)
 
@@ -204,6 +206,8 @@ def run(
     port: int | None = None,
     http: HttpOptions | None = None,
     resources: Mapping[str, float | str] | None = None,
+    env_file: Paths | None = None,
+    secrets: Mapping[str, str] | Paths | None = None,
 ) -> Running[S]:
     """Run an app from Python: `with motet.run(app) as search: search.ask(...).result()`, or `async with` in async code.
 
@@ -218,6 +222,9 @@ def run(
         http: how that is done: other origins, compression, number of gateways.
         resources: what the machine is taken to have, in the place of what is found: `{"gpus": 1, "cpus": 4, "memory": "8GiB"}`, or amounts
             of names of your own. Without a card, gpus are logical ones. The inline engine places nothing and ignores it.
+        env_file: path of a `.env` file, or several, whose variables all services get; those that a service names as secrets only it.
+        secrets: where the secrets that services name are: values by name, the path of a folder with one file for each name or of a
+            `.env` file, or several paths. What isn't there is looked for in `env_file` and in the environment of this process.
 
     Raises:
         DefinitionError: the graph is wrong; lists all faults.
@@ -236,7 +243,7 @@ def run(
         amounts = checked_amounts(resources) if resources is not None else None
     except ValueError as error:
         raise UsageError(f"`resources`: {error}", where=user_place()) from None
-    return Running(graph, engine, _Options(port, http, amounts))
+    return Running(graph, sources_of(env_file, secrets), engine, _Options(port, http, amounts))
 
 
 def delete(name: str = "default") -> Call[None]:

@@ -34,13 +34,16 @@ def check(*, target: str, environments: bool, route: str, name: str) -> int:
       motet check app.py:app --environments
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     graph = load_graph(target, name=name, route=route)
-    plan_graph(graph)  # makes what replicas are started from: an argument may be of a type that can't travel
+    plan = plan_graph(graph)  # what replicas are started from: an argument may be of a type that can't travel
     services, endpoints = len(graph.nodes), sum(len(node.definition.endpoints) for node in graph.nodes.values())
     if environments and (code := resolve_all(graph)) != 0:
         return code
     click.echo(f"ok: {_count(services, 'service')}, {_count(endpoints, 'endpoint')}")
     for line in graph_views.routes(graph):
         click.echo(f"  {line}")
+    if plan.secret_names:
+        users = {name: [wanted.service for wanted in plan.wanted_secrets if name in wanted.names] for name in plan.secret_names}
+        click.echo("Secrets: " + ", ".join(f"{name} ({', '.join(services)})" for name, services in users.items()))
     click.echo(f"Serve it: motet serve {target}")
     return 0
 

@@ -10,6 +10,7 @@ from motet.cli.serve_inline import serve_inline
 from motet.cli.serve_local import serve_local
 from motet.cli.serving import Screen, ServeOptions
 from motet.options import HttpOptions, checked_amounts, checked_origin
+from motet.secret_sources import ENV_FILE, SECRETS, sources_of
 
 
 def _origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,6 +61,23 @@ def _amounts(_context: click.Context, _option: click.Parameter, given: tuple[str
 )
 @click.option("--cors", multiple=True, metavar="ORIGIN", callback=_origins, help="Origin whose pages may call, or '*'; may be repeated.")
 @click.option("--gzip", is_flag=True, help="Compress answers over 1 KB for clients that accept it.")
+@click.option(
+    "--env-file",
+    "env_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    envvar=ENV_FILE,
+    show_envvar=True,
+    help="File of NAME=value lines for all services; may be repeated.",
+)
+@click.option(
+    "--secrets",
+    multiple=True,
+    type=click.Path(exists=True),
+    envvar=SECRETS,
+    show_envvar=True,
+    help="Folder with a file for each secret, or file of NAME=value lines; may be repeated.",
+)
 @click.option("--gateways", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
 @click.option(
     "--resources",
@@ -83,6 +101,8 @@ def serve(
     gzip: bool,
     gateways: int,
     resources: dict[str, float],
+    env_files: tuple[str, ...],
+    secrets: tuple[str, ...],
 ) -> int:
     """Serve an app over HTTP until Ctrl-C or SIGTERM.
 
@@ -96,12 +116,22 @@ def serve(
       motet serve app.py:app --reload                     while you work on it
       motet serve app.py:app --engine inline              to step through it in a debugger
       motet serve app.py:app --host 0.0.0.0 --api-key "$SECRET"
+      motet serve app.py:app --secrets /run/secrets       a file for each secret that a service names
       motet serve app.py:app --cors https://app.example   for pages of that origin
       motet serve app.py:app --resources gpus=1           with a logical GPU, where there is no card
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     http = HttpOptions(cors=cors, gzip=gzip, gateways=gateways)
     options = ServeOptions(
-        target=target, host=host, port=port, route=route, name=name, reload=reload, api_keys=api_keys, http=http, resources=resources
+        target=target,
+        host=host,
+        port=port,
+        route=route,
+        name=name,
+        reload=reload,
+        api_keys=api_keys,
+        http=http,
+        resources=resources,
+        sources=sources_of(env_files, secrets),
     )
     serve_on = serve_inline if engine == "inline" else serve_local
     code: int = uvloop.run(serve_on(options, Screen(options)))

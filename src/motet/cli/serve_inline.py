@@ -50,7 +50,7 @@ async def serve_inline(options: ServeOptions, screen: Screen) -> int:
     sys.breakpointhook = _debug
     engine = InlineEngine()
     await engine.start()
-    spec = await engine.deploy(graph)
+    spec = await engine.deploy(graph, options.sources)
     gateway = Gateway(engine.caller.router, api_keys=options.api_keys, cors=options.http.cors, gzip=options.http.gzip)
     gateway.set_apps([app_routes(graph, {graph.root: spec.address})])
     await gateway.serve(listening)

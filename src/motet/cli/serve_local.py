@@ -13,7 +13,7 @@ from motet.engines.hardware import detect
 from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
 from motet.engines.local.plan import AppPlan, Recipe, absolute_path
-from motet.engines.local.processes import Zygote
+from motet.engines.local.processes import Home, Zygote
 from motet.engines.local.supervisor import Supervisor
 from motet.errors import StartError
 from motet.gateway.auth import check_bind
@@ -88,7 +88,7 @@ class _Server:
         return plan
 
     async def _load(self) -> tuple[Zygote, AppPlan]:
-        zygote = await self._supervisor.new_zygote()
+        zygote = await self._supervisor.new_zygote(Home.of_server(self._options.sources))
         try:
             recipe = Recipe(sys_path=absolute_path(), folder=str(Path.cwd()), target=self._options.target)
             plan = await zygote.load(recipe, app=self._options.name, route=self._options.route)
@@ -103,7 +103,15 @@ class _Server:
         """Keep what runs at the newest code, if that was asked for, until cancelled."""
         if self._zygote is None or not self._options.reload:
             return
-        reloader = Reloader(self._supervisor, self._load, self._zygote, target=self._options.target, since=self._begun, screen=self._screen)
+        reloader = Reloader(
+            self._supervisor,
+            self._load,
+            self._zygote,
+            target=self._options.target,
+            given=self._options.sources.paths,
+            since=self._begun,
+            screen=self._screen,
+        )
         try:
             await reloader.run()
         except OSError as error:  # the system watches no more files, say

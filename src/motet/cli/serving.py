@@ -17,6 +17,7 @@ from motet.cli.errors import explain, relative
 from motet.engines.local.plan import AppPlan
 from motet.graph_views import route_text
 from motet.options import HttpOptions
+from motet.secret_sources import Sources
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,6 +38,7 @@ class ServeOptions:
     api_keys: tuple[str, ...]
     http: HttpOptions
     resources: Mapping[str, float]
+    sources: Sources
 
 
 class StopSignals:

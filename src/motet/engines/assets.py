@@ -19,6 +19,7 @@ from motet.engines.local.processes import end_of, kill, start_process
 from motet.errors import StartError
 from motet.graph import GraphNode
 from motet.options import Assets
+from motet.secret_sources import NOTHING_FOUND, Found
 from motet.sources import HubSource, Kind, LocalSource, UrlSource, parse_source, shown
 
 REPORT_INTERVAL = 5.0  # s between two lines about one download
@@ -55,11 +56,16 @@ class Needs:
         return [(text, parse_source(text, kind, self.folder)) for text, kind in self.declared()]
 
 
-def needs_of(node: GraphNode) -> Needs:
-    """Return what the service of a node wants to have."""
+def needs_of(node: GraphNode, found: Found = NOTHING_FOUND) -> Needs:
+    """Return what the service of a node wants to have, which was given the secrets and variables that were found."""
     config = node.config
     return Needs(
-        service=node.name, place=node.place, folder=node.definition.folder, assets=config.assets, environment=config.environment.env
+        service=node.name,
+        place=node.place,
+        folder=node.definition.folder,
+        assets=config.assets,
+        environment={**found.variables, **config.environment.env},
+        secrets=found.secrets.get(node.name, {}),
     )
 
 

@@ -14,7 +14,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+from motet import redaction
 from motet.context import Context
 from motet.engines.assets import AssetKeeper, needs_of
 from motet.engines.hardware import visible_cards
@@ -27,13 +29,30 @@ from motet.runtime.handle import Handle
 from motet.runtime.plans import HandleSpec, endpoint_plans
 from motet.runtime.replica import Replica, ReplicaSpec
 from motet.runtime.router import Router
+from motet.secret_sources import ENVIRONMENT, Found, Marks, Sources, Wanted, find
 from motet.wire import codec
-from motet.wire.failure import Failure
+from motet.wire.failure import Failure, without_secrets
 from motet.wire.payload import Payload
 
 log = logging.getLogger("motet.inline")
 
-IGNORED = ("resources", "replicas", "environment", "environment.env (it is in Context.environment, not in os.environ)", "image")
+IGNORED = (
+    "resources",
+    "replicas",
+    "environment",
+    "environment.env (it is in Context.environment, not in os.environ)",
+    "image",
+    "secrets as environment variables (context.secrets has them)",
+)
+
+
+class _App(NamedTuple):
+    """An app that runs: the addresses of its nodes, what they were given, and their identities with that."""
+
+    graph: Graph
+    addresses: dict[str, str]
+    found: Found
+    identities: dict[str, str]
 
 
 class InlineEngine:
@@ -45,8 +64,9 @@ class InlineEngine:
         self._replicas: dict[str, Replica] = {}  # by address
         self._users: dict[str, set[str]] = {}  # apps by address
         self._addresses: dict[str, str] = {}  # by identity of the node
-        self._apps: dict[str, tuple[Graph, dict[str, str]]] = {}
+        self._apps: dict[str, _App] = {}
         self._assets = AssetKeeper(log.warning)
+        self._salt = os.urandom(32)
         self._started = time.time()
         self._data: Path | None = None
 
@@ -61,33 +81,50 @@ class InlineEngine:
         self._router = Router(loop, owner="inline")
         self._caller = Caller(self._router, loop)
 
-    async def deploy(self, graph: Graph) -> HandleSpec:
+    async def deploy(self, graph: Graph, sources: Sources = ENVIRONMENT) -> HandleSpec:
         """Construct all services of the app that no other app shares, dependencies first."""
         if graph.name in self._apps:
             raise UsageError(f"an app named {graph.name!r} runs already", instead=f"motet.delete({graph.name!r}), or another name")
         if ignored := not_acted_on(graph, IGNORED):
             log.warning("inline ignores placement: %s", "; ".join(ignored))
-        addresses: dict[str, str] = {}
-        self._apps[graph.name] = (graph, addresses)
+        app = self._apps[graph.name] = self._prepare(graph, sources)
+        addresses = app.addresses
         try:
-            assets = await self._assets.have([needs_of(node) for node in graph.nodes.values()])
+            assets = await self._assets.have([needs_of(node, app.found) for node in graph.nodes.values()])
         except BaseException:
-            del self._apps[graph.name]
+            await self.delete(graph.name)
             raise
         try:
             for node in graph.nodes.values():
-                addresses[node.name] = await self._place(node, graph, addresses, assets.get(node.name, {}))
+                addresses[node.name] = await self._place(node, app, assets.get(node.name, {}))
         except BaseException as error:
-            await self.delete(graph.name)
             if not isinstance(error, Exception):
+                await self.delete(graph.name)
                 raise
             failed = list(graph.nodes)[len(addresses)] if len(addresses) < len(graph.nodes) else graph.root
-            raise StartError(f"{failed} could not start: {type(error).__name__}: {error}", where=graph.nodes[failed].place) from error
+            message = redaction.redact(f"{failed} could not start: {type(error).__name__}: {error}")
+            cause = without_secrets(error, endpoint=f"{failed}.__init__", replica=f"{failed}#1")
+            await self.delete(graph.name)
+            raise StartError(message, where=graph.nodes[failed].place) from cause
         root = graph.nodes[graph.root]
         return handle_spec(root, addresses[root.name])
 
-    async def _place(self, node: GraphNode, graph: Graph, addresses: dict[str, str], assets: Mapping[str, str]) -> str:
-        if (shared := self._addresses.get(node.identity)) is not None:
+    def _prepare(self, graph: Graph, sources: Sources) -> _App:
+        """Find what the nodes of an app are given; secrets are hidden from here on."""
+        nodes = graph.nodes.values()
+        found = find(sources, [Wanted(service=n.name, place=n.place, names=names) for n in nodes if (names := n.config.assets.secrets)])
+        for warning in found.warnings:
+            log.warning("%s", warning)
+        if found.variables:
+            log.warning("inline sets no environment variables; context.environment has %s", ", ".join(found.variables))
+        marks = Marks(found, salt=self._salt)
+        identities = {n.name: marks.identity(n.name, n.identity, (d.name for ds in n.dependencies.values() for d in ds)) for n in nodes}
+        redaction.hide(found.values)
+        return _App(graph, {}, found, identities)
+
+    async def _place(self, node: GraphNode, app: _App, assets: Mapping[str, str]) -> str:
+        graph, addresses, identity = app.graph, app.addresses, app.identities[node.name]
+        if (shared := self._addresses.get(identity)) is not None:
             self._users[shared].add(graph.name)
             return shared
         address = free_address(node.name, self._replicas)
@@ -105,7 +142,8 @@ class InlineEngine:
                 replica=f"{address}#1",
                 engine=self.name,
                 data_dir=self._data_dir(address),
-                environment=node.config.environment.env,
+                secrets=app.found.secrets.get(node.name, {}),
+                environment={**app.found.variables, **node.config.environment.env},
                 assets={text: Path(path) for text, path in assets.items()},
                 gpus=visible_cards(os.environ),
             ),
@@ -113,7 +151,7 @@ class InlineEngine:
         replica = Replica(spec)
         await replica.start()
         self._replicas[address] = replica
-        self._addresses[node.identity] = address
+        self._addresses[identity] = address
         self._users[address] = {graph.name}
         self._router.set_links(address, [_InlineLink(replica)])
         return address
@@ -147,8 +185,8 @@ class InlineEngine:
         """Stop an app, callers before the services that they call."""
         if app not in self._apps:
             raise NotFound(f"no app named {app!r} runs", found=", ".join(self._apps) or "none")
-        _, addresses = self._apps.pop(app)
-        for address in reversed(list(dict.fromkeys(addresses.values()))):
+        ended = self._apps.pop(app)
+        for address in reversed(list(dict.fromkeys(ended.addresses.values()))):
             self._users[address].discard(app)
             if not self._users[address]:
                 replica = self._replicas[address]
@@ -157,6 +195,7 @@ class InlineEngine:
                 self._router.set_links(address, [], broken="it was deleted")
                 del self._replicas[address], self._users[address]
                 self._addresses = {identity: a for identity, a in self._addresses.items() if a != address}
+        redaction.show(ended.found.values)
 
     async def status(self) -> ServerStatus:
         """Return what runs."""
@@ -168,7 +207,7 @@ class InlineEngine:
                 state="running",
                 nodes=tuple(self._node_status(node, addresses[node.name]) for node in graph.nodes.values() if node.name in addresses),
             )
-            for graph, addresses in self._apps.values()
+            for graph, addresses, _, _ in self._apps.values()
         )
         return ServerStatus(engine=self.name, pid=os.getpid(), url=None, apps=apps, started=self._started)
 

@@ -12,6 +12,7 @@ from motet.graph import Graph, GraphNode, dependencies_in
 from motet.options import Autoscale, Config, Environment, Image, Resources
 from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
+from motet.secret_sources import ENVIRONMENT, Sources
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -113,8 +114,12 @@ class Engine(Protocol):
         """Get ready to run apps."""
         ...
 
-    async def deploy(self, graph: Graph) -> HandleSpec:
+    async def deploy(self, graph: Graph, sources: Sources = ENVIRONMENT) -> HandleSpec:
         """Run an app and return what a handle of its root is made from.
+
+        Args:
+            graph: of the app.
+            sources: where its secrets and variables come from.
 
         Raises:
             StartError: it can't be started; the message has the cause. Nothing of it is left running.
@@ -152,6 +157,7 @@ _DECLARED: Mapping[str, Callable[[Config], bool]] = {
     "environment": lambda config: config.environment != Environment(env=config.environment.env),
     "environment.env (it is in Context.environment, not in os.environ)": lambda config: bool(config.environment.env),
     "image": lambda config: config.image != Image(),
+    "secrets as environment variables (context.secrets has them)": lambda config: bool(config.assets.secrets),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from motet import redaction
 from motet.errors import HTTPError, MotetError, RemoteError, http_status, public_fields
 from motet.options import LIBRARY
 from motet.wire import codec, names
@@ -64,22 +65,22 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 def record(error: BaseException, *, endpoint: str, replica: str, begun: bool = True) -> Failure:
-    """Describe an exception that leaves `endpoint`, adding this hop to those that it has come through."""
+    """Describe an exception that leaves `endpoint`, adding this hop to those that it has come through; secrets don't show in it."""
     hop = Hop(endpoint, replica, user_frames(error))
     state, pickled = _state(error)
     fields, status = _public(error)
     kind: type = type(error)
     return Failure(
         kind=names.class_name(kind),
-        message=_text(error),
+        message=redaction.redact(_text(error)),
         state=state,
         pickled=pickled,
         hops=(*getattr(error, HOPS, ()), hop),
-        fields=fields,
+        fields=redaction.redacted(fields),
         status=status,
-        cause=cause_text(error),
+        cause=redaction.redact(cause_text(error)),
         begun=begun,
-        headers=_headers(error) if isinstance(error, HTTPError) else {},
+        headers=redaction.redacted(_headers(error)) if isinstance(error, HTTPError) else {},
     )
 
 
@@ -96,6 +97,12 @@ def rebuild(failure: Failure) -> BaseException:
     setattr(error, CAUSE, failure.cause)
     error.__notes__ = [*[n for n in getattr(error, "__notes__", ()) if not n.startswith(_TITLE)], chain_text(failure)]
     return error
+
+
+def without_secrets(error: Exception, *, endpoint: str, replica: str) -> BaseException:
+    """Return an exception, or, if a secret shows in its traceback, what another process would get of it."""
+    trace = "".join(traceback.format_exception(error))
+    return error if redaction.redact(trace) == trace else rebuild(record(error, endpoint=endpoint, replica=replica))
 
 
 _TITLE = "It came through these services, the cause last:"
@@ -151,7 +158,7 @@ def user_frames(error: BaseException) -> tuple[Frame, ...]:
     kept = [
         f for f in extracted if not f.filename.startswith(LIBRARY) and "/asyncio/" not in f.filename and "/concurrent/" not in f.filename
     ]
-    return tuple(Frame(_sendable(f.filename), f.lineno or 0, f.name, _sendable(f.line or "")) for f in kept[-MAX_FRAMES:])
+    return tuple(Frame(_sendable(f.filename), f.lineno or 0, f.name, redaction.redact(_sendable(f.line or ""))) for f in kept[-MAX_FRAMES:])
 
 
 def _text(error: BaseException) -> str:
@@ -186,10 +193,15 @@ def _state(error: BaseException) -> tuple[bytes, bool]:
     try:
         if type(error).__reduce__ is BaseException.__reduce__:
             # Rebuilding by `cls(*args)` fails for a class whose __init__ takes other arguments than it hands on.
-            state = codec.encode([list(error.args), {k: v for k, v in error.__dict__.items() if not k.startswith("__")}])
-            if not state.buffers:
+            content = [list(error.args), {k: v for k, v in error.__dict__.items() if not k.startswith("__")}]
+            state = codec.encode(content)
+            if redaction.hides(state.head):
+                state = codec.encode(redaction.redacted(content))
+            if not state.buffers and not redaction.hides(state.head):
                 return bytes(state.head), False
         data = pickle.dumps(error)
+        if redaction.hides(data):
+            return b"", False  # a secret within something that nobody can look into
         pickle.loads(data)  # noqa: S301  # our own bytes, of a moment ago
     except Exception:  # noqa: BLE001  # attributes that can't travel: the message and the frames do
         return b"", False

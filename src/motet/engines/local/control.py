@@ -15,6 +15,7 @@ from motet.errors import MotetError
 from motet.gateway.routes import AppRoutes
 from motet.linux import peer_is_own
 from motet.runtime.plans import HandleSpec
+from motet.secret_sources import Sources
 from motet.wire.failure import Failure
 
 _LENGTH = Struct("<I")
@@ -62,6 +63,7 @@ class Deploy(Message, frozen=True):
     number: int
     plan: AppPlan
     recipe: Recipe
+    sources: Sources
 
 
 class Delete(Message, frozen=True):
@@ -84,6 +86,19 @@ class Shutdown(Message, frozen=True):
 
 
 # -- from the supervisor -----------------------------------------------------------------------------------------------
+
+
+class Entrusted(Message, frozen=True):
+    """The first message to a replica: its secrets, and the variables that all services get.
+
+    They take this way because a zygote that has held a value would pass it on to all that it forks.
+    """
+
+    secrets: dict[str, str]
+    variables: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Entrusted(secrets={sorted(self.secrets)}, variables={sorted(self.variables)})"
 
 
 class ReplicaAddress(msgspec.Struct, frozen=True):
@@ -151,6 +166,7 @@ class Load(Message, frozen=True):
     classes: tuple[str, ...] = ()  # that must be importable afterwards
     environment: str | None = None  # name of the one that the process has; None for the server's own
     services: dict[str, str] = {}  # that will run there, by name; the name of the class of each
+    secrets: tuple[str, ...] = ()  # names that are taken out of the environment then, with those that the target names
 
 
 class Loaded(Message, frozen=True):
@@ -182,7 +198,6 @@ class Spawn(Message, frozen=True):
     environment: str | None
     working_dir: str | None
     placement: Placement
-    secrets: dict[str, str]
     assets: dict[str, str]
     fork: bool = True
 
@@ -196,7 +211,7 @@ class Spawned(Message, frozen=True):
 
 ControlMessage = (
     Hello | Ready | Failed | Busy | Drained | Deploy | Delete | AskStatus | Shutdown | Routed | Apps | Accept | Count | Drain | Stop
-    | Answer | Load | Loaded | LoadFailed | Spawn | Spawned
+    | Answer | Entrusted | Load | Loaded | LoadFailed | Spawn | Spawned
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode

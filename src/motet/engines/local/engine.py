@@ -23,6 +23,7 @@ from motet.options import HttpOptions
 from motet.runtime.caller import Caller
 from motet.runtime.plans import HandleSpec
 from motet.runtime.router import Router
+from motet.secret_sources import ENVIRONMENT, Sources
 from motet.wire import failure
 from motet.wire.memory import open_pool
 
@@ -116,14 +117,15 @@ class LocalEngine:
             raise failure.rebuild(answer.failure)
         return answer
 
-    async def deploy(self, graph: Graph) -> HandleSpec:
+    async def deploy(self, graph: Graph, sources: Sources = ENVIRONMENT) -> HandleSpec:
         """Start an app; services start in parallel."""
         plan = plan_graph(graph)
+        sources = sources.with_environment(plan.secret_names)
         if (abandoned := self._abandoned.get(graph.name)) is not None:
             await asyncio.wait([abandoned])
         number = next(self._numbers)
         future = self._expect(number)
-        self._connection.send(Deploy(number, plan, recipe_of_this_process()))
+        self._connection.send(Deploy(number, plan, recipe_of_this_process(), sources))
         try:
             answer = await self._result(asyncio.shield(future))
         except asyncio.CancelledError:

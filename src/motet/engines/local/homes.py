@@ -83,7 +83,7 @@ class Homes:
     async def _load(self, home: Home, nodes: Sequence[NodePlan], built: Built | None, zygote: Zygote, started: list[Zygote]) -> Zygote:
         for node in nodes:
             _check_version(node, home, zygote.home)
-        fresh = await self._new_zygote(home, ended=_keep(built))
+        fresh = await self._new_zygote(home.within(zygote.home), ended=_keep(built))
         started.append(fresh)
         try:
             await fresh.load_as(zygote, nodes)

@@ -21,9 +21,8 @@ from motet.openapi import openapi
 from motet.options import Config
 from motet.runtime.plans import EndpointPlan, HandleSpec, endpoint_plans
 from motet.samples import sample_body
+from motet.secret_sources import API_KEY, Wanted
 from motet.wire import codec, names
-
-API_KEY = "MOTET_API_KEY"  # environment variable that `motet serve` takes the gateway's key from
 
 # Declared, validated, and acted on by later versions.
 NOT_YET = (
@@ -86,6 +85,16 @@ class AppPlan(msgspec.Struct, frozen=True):
     def node(self, name: str) -> NodePlan:
         """Return a node by name."""
         return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def wanted_secrets(self) -> list[Wanted]:
+        """The secrets that its services name."""
+        return [Wanted(service=node.name, place=node.place, names=names) for node in self.nodes if (names := node.options.assets.secrets)]
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names of them, each once."""
+        return tuple(dict.fromkeys(name for wanted in self.wanted_secrets for name in wanted.names))
 
     @property
     def uses_main(self) -> bool:
@@ -177,4 +186,5 @@ def environment_for_children(extra: Mapping[str, str] | None = None) -> dict[str
     A child of a process that ran a parallel region hangs in its first own one; each replica sets its number afterwards.
     """
     inherited = {name: value for name, value in os.environ.items() if name != API_KEY}
-    return {**inherited, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **(extra or {})}
+    extra = {name: value for name, value in (extra or {}).items() if name != API_KEY}
+    return {**inherited, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **extra}

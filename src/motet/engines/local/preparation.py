@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from motet.engines.assets import AssetKeeper, Needs
 from motet.engines.local.homes import Homes, together
 from motet.engines.local.plan import AppPlan, NodePlan
 from motet.engines.local.processes import Zygote
 from motet.errors import ShuttingDown
+from motet.secret_sources import Found, Marks, find
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +25,13 @@ class Prepared:
     Attributes:
         zygote: has the node's code loaded, in the node's environment.
         secrets: values by the names that the node declares.
+        variables: environment variables that all nodes get.
         assets: local paths by what the node declares.
     """
 
     zygote: Zygote
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     assets: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -35,11 +41,14 @@ class Preparation:
     Args:
         homes: zygotes in the environments of services.
         assets: files and models that services want to have.
+        report: gets a line for each thing that a person should know.
     """
 
-    def __init__(self, homes: Homes, assets: AssetKeeper) -> None:
+    def __init__(self, homes: Homes, assets: AssetKeeper, report: Callable[[str], None]) -> None:
         self._homes = homes
         self._assets = assets
+        self._report = report
+        self._salt = os.urandom(32)
         self._running: set[asyncio.Task[object]] = set()
 
     def stop(self) -> None:
@@ -47,18 +56,21 @@ class Preparation:
         for task in self._running:
             task.cancel()
 
-    async def prepare(self, plan: AppPlan, zygote: Zygote) -> dict[str, Prepared]:
-        """Return what each node is made with, by its name.
+    async def prepare(self, plan: AppPlan, zygote: Zygote) -> tuple[AppPlan, dict[str, Prepared]]:
+        """Return the plan, in which nodes that were given other values are other nodes, and what each is made with, by its name.
 
         Args:
             plan: of the app.
             zygote: has the app's code loaded, in the server's own environment.
 
         Raises:
-            StartError: something can't be had; nothing that was started for it is left.
+            StartError: something can't be had: a secret is missing, say; nothing that was started for it is left.
             ShuttingDown: the server stops.
         """
-        getting = asyncio.create_task(self._get(plan, zygote))
+        found = find(zygote.home.sources, plan.wanted_secrets, zygote.home.given)
+        for warning in found.warnings:
+            self._report(warning)
+        getting = asyncio.create_task(self._get(plan, zygote, found))
         self._running.add(getting)
         try:
             return await getting
@@ -71,7 +83,7 @@ class Preparation:
         finally:
             self._running.discard(getting)
 
-    async def _get(self, plan: AppPlan, zygote: Zygote) -> dict[str, Prepared]:
+    async def _get(self, plan: AppPlan, zygote: Zygote, found: Found) -> tuple[AppPlan, dict[str, Prepared]]:
         """Get zygotes and assets at once; the first failure ends the rest of it."""
         zygotes: dict[str, Zygote] = {}
         assets: dict[str, dict[str, str]] = {}
@@ -80,16 +92,37 @@ class Preparation:
             zygotes.update(await self._homes.zygotes(plan, zygote))
 
         async def fetch() -> None:
-            assets.update(await self._assets.have([_needs(node) for node in plan.nodes]))
+            assets.update(await self._assets.have([_needs(node, found) for node in plan.nodes]))
 
         try:
             await together([start(), fetch()])
         except BaseException:
             await asyncio.gather(*(each.kill() for each in set(zygotes.values()) - {zygote}))
             raise
-        return {node.name: Prepared(zygote=zygotes[node.name], assets=assets.get(node.name, {})) for node in plan.nodes}
+        prepared = {
+            name: Prepared(
+                zygote=zygotes[name], secrets=found.secrets.get(name, {}), variables=found.variables, assets=assets.get(name, {})
+            )
+            for name in zygotes
+        }
+        return self._marked(plan, found), prepared
+
+    def _marked(self, plan: AppPlan, found: Found) -> AppPlan:
+        marks = Marks(found, salt=self._salt)
+        nodes = tuple(
+            replace(node, digest=marks.digest(node.name, node.digest), identity=marks.identity(node.name, node.identity, node.dependencies))
+            for node in plan.nodes
+        )
+        return replace(plan, nodes=nodes)
 
 
-def _needs(node: NodePlan) -> Needs:
+def _needs(node: NodePlan, found: Found) -> Needs:
     options = node.options
-    return Needs(service=node.name, place=node.place, folder=Path(node.folder), assets=options.assets, environment=options.environment.env)
+    return Needs(
+        service=node.name,
+        place=node.place,
+        folder=Path(node.folder),
+        assets=options.assets,
+        environment={**found.variables, **options.environment.env},
+        secrets=found.secrets.get(node.name, {}),
+    )

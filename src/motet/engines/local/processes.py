@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFai
 from motet.engines.local.given import variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
 from motet.errors import StartError
+from motet.secret_sources import ENVIRONMENT, Sources, env_variables
 from motet.wire import failure
 
 END_WAIT = 5.0  # s that a process gets to end by itself before it is killed
@@ -99,7 +100,9 @@ class Home:
     Attributes:
         python: path of the interpreter, which decides what packages there are.
         version: of that Python, such as `3.11`.
-        variables: environment variables beside those of the server.
+        variables: environment variables that services declare.
+        given: those of the server's `.env` files.
+        sources: where the secrets of the apps that are loaded there come from.
         name: for messages and lists; None for the server's own environment.
         key: what tells environments apart: those with equal keys are one.
     """
@@ -107,8 +110,23 @@ class Home:
     python: str = sys.executable
     version: str = f"{sys.version_info.major}.{sys.version_info.minor}"
     variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    given: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    sources: Sources = ENVIRONMENT
     name: str | None = None
     key: str = ""
+
+    @classmethod
+    def of_server(cls, sources: Sources) -> Home:
+        """Return the server's own environment, with what its `.env` files give.
+
+        Raises:
+            StartError: one of them can't be read.
+        """
+        return cls(given=env_variables(sources), sources=sources)
+
+    def within(self, server: Home) -> Home:
+        """Return this environment, of a service, with what that of the server gives."""
+        return replace(self, given=server.given, sources=server.sources)
 
 
 class Zygote:
@@ -139,7 +157,7 @@ class Zygote:
             str(theirs.fileno()),
             str(self._folder),
             descriptors=(theirs.fileno(),),
-            environment=environment_for_children({**self.home.variables, **(variables or {})}),
+            environment=environment_for_children({**self.home.given, **self.home.variables, **(variables or {})}),
             python=self.home.python,
         )
         theirs.close()
@@ -147,14 +165,21 @@ class Zygote:
         self._connection = ControlConnection(reader, writer)
 
     async def load(
-        self, recipe: Recipe, *, use_main: bool = False, classes: tuple[str, ...] = (), app: str = "default", route: str = "/"
+        self,
+        recipe: Recipe,
+        *,
+        use_main: bool = False,
+        classes: tuple[str, ...] = (),
+        secrets: tuple[str, ...] = (),
+        app: str = "default",
+        route: str = "/",
     ) -> AppPlan | None:
-        """Have it load the user's code; returns the plan if the recipe names a target.
+        """Have it load the user's code, and forget the secrets of that name; returns the plan if the recipe names a target.
 
         Raises:
             BaseException: what loading raised, rebuilt.
         """
-        return await self._have_loaded(Load(recipe=recipe, use_main=use_main, classes=classes, app=app, route=route))
+        return await self._have_loaded(Load(recipe=recipe, use_main=use_main, classes=classes, secrets=secrets, app=app, route=route))
 
     async def load_as(self, other: Zygote, nodes: Sequence[NodePlan]) -> None:
         """Have it load what `other` has loaded, in its own environment, where these nodes will run.
@@ -167,9 +192,9 @@ class Zygote:
         by_name = {node.name: node.cls for node in nodes if node.cls_by_value is None}
         recipe = msgspec.structs.replace(other._load.recipe, sys_path=users_path(other._load.recipe.sys_path))
         classes = tuple(dict.fromkeys(by_name.values()))
-        await self._have_loaded(
-            msgspec.structs.replace(other._load, recipe=recipe, classes=classes, environment=self.home.name, services=by_name)
-        )
+        secrets = tuple(name for name in other._load.secrets if name not in self.home.variables)
+        load = msgspec.structs.replace(other._load, recipe=recipe, classes=classes, secrets=secrets)
+        await self._have_loaded(msgspec.structs.replace(load, environment=self.home.name, services=by_name))
 
     async def _have_loaded(self, load: Load) -> AppPlan | None:
         self._load = load
@@ -179,6 +204,8 @@ class Zygote:
         if not isinstance(answer, Loaded):
             message = "the process that loads the code died"
             raise StartError(message, instead="see its output above; a native crash at import is the usual reason")
+        if answer.plan is not None:
+            self._load = msgspec.structs.replace(load, secrets=answer.plan.secret_names)
         self.hazard = answer.hazard
         self.files = answer.files
         return answer.plan

@@ -15,16 +15,17 @@ from motet.engines.local.control import (
     Delete,
     Deploy,
     Drained,
+    Entrusted,
     Failed,
     Hello,
     Ready,
     Routed,
     Shutdown,
 )
+from motet.engines.local.processes import Home, Zygote
 from motet.wire import failure
 
 if TYPE_CHECKING:
-    from motet.engines.local.processes import Zygote
     from motet.engines.local.slots import ReplicaRecord, Slot
     from motet.engines.local.supervisor import Supervisor
 
@@ -54,6 +55,9 @@ class Reception:
         """Serve a connection until it ends."""
         gateway = self._supervisor.gateway if hello.role == "gateway" else None
         slot_and_record = self._find(hello.identity) if hello.role == "replica" else None
+        if slot_and_record is not None:
+            prepared = slot_and_record[1].prepared
+            connection.send(Entrusted(dict(prepared.secrets), dict(prepared.variables)))
         if hello.role != "visitor":
             self._callers.add(connection)
             for slot in self._supervisor.slots():
@@ -113,10 +117,10 @@ class Reception:
 
     async def _zygote_for(self, message: Deploy) -> Zygote:
         """Return a zygote with the client's code: a new one for each deployment, since the code may have changed in between."""
-        zygote = await self._supervisor.new_zygote()
+        zygote = await self._supervisor.new_zygote(Home.of_server(message.sources))
         classes = tuple(dict.fromkeys(node.cls for node in message.plan.nodes if node.cls_by_value is None))
         try:
-            await zygote.load(message.recipe, use_main=message.plan.uses_main, classes=classes)
+            await zygote.load(message.recipe, use_main=message.plan.uses_main, classes=classes, secrets=message.plan.secret_names)
         except BaseException:
             await zygote.kill()
             raise

@@ -15,10 +15,25 @@ import cloudpickle
 import uvloop
 from setproctitle import setproctitle
 
+from motet import redaction
 from motet.absent import set_place
 from motet.context import Context, current_scope
 from motet.engines.hardware import visible_cards
-from motet.engines.local.control import Busy, ControlConnection, Count, Drain, Drained, Failed, Hello, Ready, Routed, Spawn, Stop, connect
+from motet.engines.local.control import (
+    Busy,
+    ControlConnection,
+    Count,
+    Drain,
+    Drained,
+    Entrusted,
+    Failed,
+    Hello,
+    Ready,
+    Routed,
+    Spawn,
+    Stop,
+    connect,
+)
 from motet.engines.local.directory import Directory
 from motet.engines.local.given import Threads, take_what_was_given
 from motet.engines.local.listener import Listener
@@ -104,9 +119,13 @@ async def _main(message: Spawn, threads: Threads) -> int:
     loop = asyncio.get_running_loop()
     threads.prepare_executor(loop)
     connection = await connect(message.control, Hello(role="replica", identity=message.identity, pid=os.getpid()))
+    entrusted = await connection.receive()
+    if not isinstance(entrusted, Entrusted):  # the supervisor died, or wants this replica no more
+        return 1
+    redaction.hide(entrusted.secrets.values())
     router = Router(loop, owner=message.identity)
     directory = Directory(router)
-    host = _Host(message, threads, connection, directory, Caller(router, loop))
+    host = _Host(message, connection, directory, Caller(router, loop), threads=threads, entrusted=entrusted)
     watch = LoopWatch(owner=message.identity, busy=lambda: host.busy > 0)
     listening = asyncio.create_task(host.listen_to_supervisor())
     try:
@@ -125,9 +144,12 @@ async def _main(message: Spawn, threads: Threads) -> int:
 class _Host:
     """One replica with its server socket and its supervisor."""
 
-    def __init__(self, message: Spawn, threads: Threads, connection: ControlConnection, directory: Directory, caller: Caller) -> None:
+    def __init__(
+        self, message: Spawn, connection: ControlConnection, directory: Directory, caller: Caller, *, threads: Threads, entrusted: Entrusted
+    ) -> None:
         self._message = message
         self._threads = threads
+        self._entrusted = entrusted
         self._connection = connection
         self._directory = directory
         self._caller = caller
@@ -147,6 +169,7 @@ class _Host:
         definition = definition_of(node_class(message.node))
         arguments = {name: map_dependencies(value, self._handle) for name, value in node_arguments(message.node).items()}
         config = message.node.options
+        os.environ.update(self._entrusted.secrets)
         open_pool()
         Path(message.data).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # nothing is served yet
         context = Context(
@@ -155,8 +178,8 @@ class _Host:
             replica=message.identity,
             engine="local",
             data_dir=Path(message.data),
-            secrets=message.secrets,
-            environment=config.environment.env,
+            secrets=self._entrusted.secrets,
+            environment={**self._entrusted.variables, **config.environment.env},
             assets={name: Path(path) for name, path in message.assets.items()},
             gpus=visible_cards(os.environ),
         )

@@ -47,6 +47,7 @@ class ReplicaRecord:
     socket: str
     plan: NodePlan
     placement: Placement
+    prepared: Prepared
     lifecycle: Lifecycle
     begun: float = field(default_factory=time.monotonic)
     pid: int = 0
@@ -157,6 +158,7 @@ class Slot:
             identity=identity,
             socket=socket,
             plan=plan,
+            prepared=self.prepared,
             placement=self._free_placement(),
             lifecycle=Lifecycle(REPLICA, "starting", owner=identity),
         )
@@ -182,14 +184,13 @@ class Slot:
             socket=record.socket,
             data=str(self._around.folder / "data" / self.address),
             supervisor=os.getpid(),
-            environment=self.prepared.zygote.home.name,
+            environment=record.prepared.zygote.home.name,
             working_dir=str(record.plan.working_dir) if record.plan.working_dir is not None else None,
             placement=record.placement,
-            secrets=dict(self.prepared.secrets),
-            assets=dict(self.prepared.assets),
+            assets=dict(record.prepared.assets),
         )
         try:
-            record.pid = await self.prepared.zygote.spawn(message)
+            record.pid = await record.prepared.zygote.spawn(message)
             if record.placement.memory is not None:
                 record.gauge = Gauge(record.pid, record.placement.memory)
             if record.lifecycle.state == "stopping":  # retired before there was a process that could be told

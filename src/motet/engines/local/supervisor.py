@@ -100,7 +100,7 @@ class Supervisor:
         self.report = report
         self.reception = Reception(self)
         self._slots: dict[str, Slot] = {}
-        self._preparation = Preparation(Homes(self.new_zygote, report), AssetKeeper(report))
+        self._preparation = Preparation(Homes(self.new_zygote, report), AssetKeeper(report), report)
         self._ledger = Ledger(machine if machine is not None else detect())
         self._zygotes: set[Zygote] = set()  # all that were started
         self._deployed_from: set[Zygote] = set()
@@ -171,7 +171,7 @@ class Supervisor:
         app = self.apps[plan.name] = App(plan, {})
         try:
             self._check_room(plan)
-            prepared = await self._preparation.prepare(plan, zygote)
+            app.plan, prepared = await self._preparation.prepare(plan, zygote)
         except BaseException:
             if self.apps.get(plan.name) is app:
                 del self.apps[plan.name]
@@ -188,7 +188,7 @@ class Supervisor:
                 self.report(f"replicas{whose} are started by spawning, not forking, since {each.hazard}")
         for notice in plan.notices:
             self.report(f"declared, checked, and not yet acted on: {notice}")
-        started = [self._place(app, node, prepared[node.name]) for node in plan.nodes]
+        started = [self._place(app, node, prepared[node.name]) for node in app.plan.nodes]
         self._tell_gateway()
         try:
             new = [slot for slot in started if slot.reservation is None]
@@ -277,7 +277,7 @@ class Supervisor:
             StartError: the new version of a node can't be started; the old version of the app runs on.
         """
         self._check_room(plan)
-        prepared = await self._preparation.prepare(plan, zygote)
+        plan, prepared = await self._preparation.prepare(plan, zygote)
         self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
         old, app = self.apps[plan.name], App(plan, {})
         steps = self._compare(old, app, prepared)

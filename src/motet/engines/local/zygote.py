@@ -120,6 +120,8 @@ class _Zygote:
                 plan = _load_own(message)
             else:
                 _load_elsewhere(message)
+            for name in (*message.secrets, *(plan.secret_names if plan is not None else ())):
+                os.environ.pop(name, None)  # what is forked from here has the environment of this process
         except BaseException as error:  # noqa: BLE001  # user code may raise anything; all of it is reported
             self._send(LoadFailed(failure.record(error, endpoint="loading", replica=f"pid {os.getpid()}")))
             return
