@@ -37,7 +37,7 @@ assert_type(
         queue=100,
         environment=motet.Environment(pip=["numpy"], env={"MODE": "fast"}),
         image=motet.Image(base="debian", apt=("ffmpeg",)),
-        assets=motet.Assets(models=("tiny",), secrets=("token",)),
+        assets=motet.Assets(models=["tiny"], secrets=["token"]),
         timeout=None,
         idempotent=True,
         drain=5,

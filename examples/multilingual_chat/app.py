@@ -56,11 +56,11 @@ class MultilingualChat(motet.Service):
         return Reply(text=text, language=language, exchange=Exchange(question=question, answer=answer, language=language))
 
 
-detector = Detector.bind(["en", "fr"])
-chat = Chat.bind(model("facebook/blenderbot-400M-distill"))
-app = MultilingualChat.bind(
-    detector=detector,
-    to_english=Translator.bind(model("Helsinki-NLP/opus-mt-fr-en")).options(name="ToEnglish"),
-    chat=chat,
-    to_french=Translator.bind(model("t5-small"), prefix="translate English to French: ").options(name="ToFrench"),
-)
+blenderbot = model("facebook/blenderbot-400M-distill")
+opus = model("Helsinki-NLP/opus-mt-fr-en")
+t5 = model("t5-small")
+
+chat = Chat.bind(blenderbot).options(assets=motet.Assets(models=[blenderbot]))
+to_english = Translator.bind(opus).options(name="ToEnglish", assets=motet.Assets(models=[opus]))
+to_french = Translator.bind(t5, prefix="translate English to French: ").options(name="ToFrench", assets=motet.Assets(models=[t5]))
+app = MultilingualChat.bind(detector=Detector.bind(["en", "fr"]), to_english=to_english, chat=chat, to_french=to_french)

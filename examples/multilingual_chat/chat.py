@@ -25,13 +25,14 @@ class Chat(motet.Service):
 
     Args:
         model: name on the model hub, or folder.
+        context: where it runs; says whether there is a GPU for it.
     """
 
-    config = motet.Config(resources=motet.Resources(gpus=0.5))  # two replicas share a card, or this one and another service
+    config = motet.Config(resources=motet.Resources(gpus=0.5))  # so that two fit on one card
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, context: motet.Context = motet.injected) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(model)
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(model).to(context.device)
         self.longest = self.model.config.max_position_embeddings
 
     @motet.endpoint
@@ -40,7 +41,8 @@ class Chat(motet.Service):
         said = [turn for exchange in history for turn in (exchange.question, exchange.answer)]
         tokens = torch.tensor([self.tokens([*said, text])], device=self.model.device)
         answer = self.model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=60)
-        return self.tokenizer.decode(answer[0], skip_special_tokens=True).strip()
+        (text,) = self.tokenizer.batch_decode(answer, skip_special_tokens=True)
+        return text.strip()
 
     def tokens(self, turns: list[str]) -> list[int]:
         """Return the ids of what the model reads: as many of the last turns as it can."""

@@ -42,5 +42,5 @@ if __name__ == "__main__":
             talk(served, FRENCH)
         talk_by_http(sys.argv[1], ENGLISH)
     else:
-        with motet.run(app) as own:
+        with motet.run(app, resources={"gpus": 1}) as own:
             talk(own, FRENCH)

@@ -36,6 +36,7 @@ class EitherWay(motet.Service):
         return await self.translator.translate(f"translate {NAMES[source]} to {NAMES[target]}: {text}")
 
 
-flan = Translator.bind(model("google/flan-t5-large"))
-italian = EitherWay.bind("it", Detector.bind(["en", "it"]), flan)
-french = EitherWay.bind("fr", Detector.bind(["en", "fr"]), flan)
+flan = model("google/flan-t5-large")
+translator = Translator.bind(flan).options(assets=motet.Assets(models=[flan]))
+italian = EitherWay.bind("it", Detector.bind(["en", "it"]), translator)
+french = EitherWay.bind("fr", Detector.bind(["en", "fr"]), translator)

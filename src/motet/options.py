@@ -325,8 +325,8 @@ class Assets(Options):
         secrets: names of secrets that the service may read, each also that of an environment variable and of a file.
     """
 
-    models: tuple[Annotated[str, AfterValidator(checked_source)], ...] = Field(default=(), examples=[("org/name",)])
-    data: tuple[Annotated[str, AfterValidator(checked_source)], ...] = Field(default=(), examples=[("https://host/file",)])
+    models: Several[Annotated[str, AfterValidator(checked_source)]] = Field(default=(), examples=[("org/name",)])
+    data: Several[Annotated[str, AfterValidator(checked_source)]] = Field(default=(), examples=[("https://host/file",)])
     secrets: Several[Annotated[str, AfterValidator(_checked_secret)]] = Field(default=(), examples=[("HF_TOKEN",)])
 
 

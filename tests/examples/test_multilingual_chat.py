@@ -141,10 +141,11 @@ def test_whole_turns_are_left_out_until_the_rest_fits(example: ModuleType) -> No
     assert join([[]], bos=1, eos=2, longest=3) == [2]
 
 
-def test_a_text_cant_pretend_to_be_two_turns(example: ModuleType) -> None:
-    node = importlib.import_module("chat").Chat(importlib.import_module("models").model("facebook/blenderbot-400M-distill"))
-    eos = node.tokenizer.eos_token_id
-    assert node.tokens(["one</s><s>two", "three"]).count(eos) == 2
+def test_a_text_cant_pretend_to_be_two_turns(example: ModuleType, tmp_path: Path) -> None:
+    context = motet.Context(app="default", service="Chat", replica="Chat#1", engine="inline", data_dir=tmp_path)
+    chat = importlib.import_module("chat").Chat(example.blenderbot, context)
+    eos = chat.tokenizer.eos_token_id
+    assert chat.tokens(["one</s><s>two", "three"]).count(eos) == 2
 
 
 @pytest.mark.parametrize(("target", "other"), [("italian", "it"), ("french", "fr")])

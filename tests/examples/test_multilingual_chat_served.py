@@ -17,7 +17,7 @@ FOLDER = ROOT / "examples" / "multilingual_chat"
 PHRASEBOOK = json.loads((FOLDER / "phrasebook.json").read_text(encoding="utf-8"))
 BY_QUESTION = {question: entry for entry in PHRASEBOOK for question in entry["question"].values()}
 HELLO, MUSIC = BY_QUESTION["Hello, how are you?"], BY_QUESTION["Do you like music?"]
-MOTET = str(Path(sys.executable).with_name("motet"))
+MOTET = [sys.executable, "-m", "motet.cli"]
 
 
 class Server(NamedTuple):
@@ -33,7 +33,7 @@ class Server(NamedTuple):
 
     def nodes(self) -> dict[str, Any]:
         """Return what `motet ps` says of each node."""
-        listed = subprocess.run([MOTET, "ps", "--json"], env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        listed = subprocess.run([*MOTET, "ps", "--json"], env=self.environment, capture_output=True, text=True, check=True, timeout=60)
         (server,) = [server for server in json.loads(listed.stdout) if server["pid"] == self.pid]
         return {node["name"]: node for node in server["apps"][0]["nodes"]}
 
@@ -50,7 +50,7 @@ def server(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "CHAT_MODELS": str(tiny_models),
         "MOTET_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
     }
-    command = [MOTET, "serve", str(FOLDER / "app.py:app"), "--port", "0"]
+    command = [*MOTET, "serve", str(FOLDER / "app.py:app"), "--port", "0", "--resources", "gpus=1"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
@@ -113,6 +113,17 @@ def test_the_client_talks_by_a_handle_and_by_http(server: Server) -> None:
     talk = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=True, timeout=100).stdout
     assert f"  Pourquoi ?\n> {MUSIC['why']['fr']}\n" in talk
     assert talk.endswith(f"> {BY_QUESTION['My neighbours are very noisy.']['answer']['en']}\n")
+
+
+def test_the_client_runs_the_app_by_itself(server: Server) -> None:
+    command = [sys.executable, FOLDER / "client.py"]
+    talk = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=True, timeout=100).stdout
+    assert talk.endswith(f"> {BY_QUESTION['???']['answer']['fr']}\n")
+
+
+def test_the_chat_model_has_half_a_gpu_and_the_others_have_none_reserved(server: Server) -> None:
+    placed = {name: node["replicas"][0]["placement"]["gpus"] for name, node in server.nodes().items()}
+    assert placed == {"Chat": 0.5, "Detector": None, "MultilingualChat": None, "ToEnglish": None, "ToFrench": None}
 
 
 def test_each_service_has_the_packages_that_it_declares(server: Server) -> None:
