@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import select
+import site
 import socket
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -102,6 +104,22 @@ async def test_a_version_of_the_servers_that_no_index_has_is_kept(wheels, instal
     write_wheel(wheels, "motet-plugin", "1.0", requires=["pytest"])
     built = await make(tmp_path, pip=["motet-plugin"])
     assert says(built, "import pytest; print(pytest.__version__)") == version("pytest")
+
+
+@pytest.mark.parametrize("had", ["3.0rc1", "2.5+local"])
+async def test_what_the_server_has_is_kept_though_no_index_has_it(wheels, installer, tmp_path, monkeypatch, had):
+    server = tmp_path / "server"
+    requires = ["motet-far @ https://x.example/far.whl"] if installer == "uv" else []  # pip asks for such a file again
+    with zipfile.ZipFile(write_wheel(tmp_path, "motet-tune", had, requires=requires)) as wheel:
+        wheel.extractall(server)
+    with zipfile.ZipFile(write_wheel(tmp_path, "motet-far", "1.0")) as wheel:
+        wheel.extractall(server)
+    folders = [*site.getsitepackages(), str(server)]
+    monkeypatch.setattr(site, "getsitepackages", lambda: folders)
+    write_wheel(wheels, "motet-song", "1.0", requires=["motet-tune>=2"])
+    built = await make(tmp_path, pip=["motet-song"])
+    assert says(built, "import motet_song, motet_tune; print(motet_tune.version)") == had
+    assert not list(built.folder.glob("lib/*/site-packages/motet_tune*"))
 
 
 async def test_nothing_may_break_motet(wheels, installer, tmp_path):

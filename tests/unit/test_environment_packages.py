@@ -9,7 +9,8 @@ import motet
 from motet import Environment
 from motet.environments.packages import packages_of
 from motet.environments.recipe import address
-from motet.environments.settings import pip_settings, uv_environment
+from motet.environments.settings import pip_settings
+from motet.environments.uv_settings import uv_environment
 from motet.errors import DefinitionError
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"

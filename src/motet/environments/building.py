@@ -86,7 +86,10 @@ async def _build_once(packages: Packages, folder: Path, services: Sequence[str],
         async with store.building(folder, waiting=_Waiting(progress).tell):
             if (record := store.finished(folder)) is not None:  # by somebody else, meanwhile
                 return record
-            async with _places():
+            places = _places()
+            if places.locked():
+                progress.tell(f"waits until one of {AT_ONCE} others is ready")
+            async with places:
                 return await _build(packages, folder, services, progress)
     except OSError as error:
         instead = "room on the disk (motet env prune), or MOTET_CACHE_DIR on another one"

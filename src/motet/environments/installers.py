@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
@@ -20,9 +21,10 @@ from packaging.version import Version
 from motet.environments.commands import Progress, run_command
 from motet.environments.packages import Packages
 from motet.environments.recipe import canonical, own_requirements
-from motet.environments.settings import installer_environment, uv_environment
+from motet.environments.settings import installer_environment
 from motet.environments.store import python_of
 from motet.environments.stubs import server_versions
+from motet.environments.uv_settings import uv_environment
 from motet.errors import StartError
 from motet.options import is_location
 
@@ -158,7 +160,7 @@ class Uv:
         constraints = [work.constraints_file(), *map(Path, uv_environment().get("UV_CONSTRAINT", "").split())]
         if work.packages.layered:
             links.mkdir()
-            have = server_versions(links)
+            have = await asyncio.to_thread(server_versions, links)
             # The versions that the file for the output has already are what uv prefers.
             output.write_text("".join(f"{name}=={version}\n" for name, version in have.items()), encoding="utf-8")
             # Any mention of one lets uv take a version before a release, which it wouldn't prefer otherwise.

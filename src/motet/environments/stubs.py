@@ -6,11 +6,11 @@ uv takes only packages in the environment's own folder for installed. What it ma
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from motet.environments.recipe import canonical, server_folders
@@ -39,11 +39,22 @@ def server_versions(folder: Path) -> dict[str, Version]:
 
 def _distributions() -> Iterator[tuple[str, Version, str]]:
     for distribution in importlib.metadata.distributions(path=server_folders()):
-        text = distribution.read_text("METADATA")
-        if text is None:  # an old egg: resolved anew, and installed beside it if something needs it
-            continue
-        head = re.split(r"\n\r?\n", text, maxsplit=1)[0]  # without the description
         try:
-            yield canonical(distribution.metadata["Name"]), Version(distribution.version), head + "\n"
-        except (InvalidVersion, TypeError):
+            name, version = canonical(distribution.name), Version(distribution.version)
+        except (InvalidVersion, TypeError):  # what is left of an installation that was interrupted
             continue
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        lines += [f"Requires-Python: {text}" for text in distribution.metadata.get_all("Requires-Python") or ()]
+        lines += [f"Provides-Extra: {extra}" for extra in distribution.metadata.get_all("Provides-Extra") or ()]
+        lines += [f"Requires-Dist: {_without_url(text)}" for text in distribution.requires or ()]
+        yield name, version, "\n".join([*lines, ""])
+
+
+def _without_url(text: str) -> str:
+    """Return what a package requires by name alone: uv refuses URLs there, and what they stand for is installed already."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return text
+    requirement.url = None
+    return str(requirement)
