@@ -18,10 +18,10 @@ from motet.absent import Absence, absent_from
 from motet.context import Context, injected
 from motet.definitions import INHERIT, METHODS, EndpointDefinition, ServiceDefinition, bindable_parameters
 from motet.errors import DefinitionError, Fault
+from motet.hooks import HOOKS, hook_faults
 from motet.options import Config, unknown_option, user_place
 from motet.web import Role, mentions
 
-HOOKS = ("start", "stop", "health", "reconfigure", "preload")
 RESERVED = (*HOOKS, "bind", "options", "config")
 _ASYNC_ITERATORS: tuple[object, ...] = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
 
@@ -86,7 +86,7 @@ def service_faults(definition: ServiceDefinition, *, final: bool) -> list[Fault]
         definition: the class as read.
         final: whether annotations must resolve now (when the class is bound) or may still wait (when it is defined).
     """
-    faults = _config_faults(definition) + _hook_faults(definition) + _constructor_faults(definition)
+    faults = _config_faults(definition) + hook_faults(definition) + _constructor_faults(definition)
     for endpoint in definition.endpoints.values():
         faults += endpoint_faults(definition, endpoint, final=final)
     if final and not definition.endpoints:
@@ -114,23 +114,6 @@ def _config_faults(definition: ServiceDefinition) -> list[Fault]:
             instead="config = motet.Config(...)",
         )
     ]
-
-
-def _hook_faults(definition: ServiceDefinition) -> list[Fault]:
-    faults: list[Fault] = []
-    for name in ("start", "stop"):
-        hook = getattr(definition.cls, name, None)
-        if hook is not None and name not in definition.endpoints and not inspect.iscoroutinefunction(hook):
-            faults.append(
-                Fault(
-                    place=definition.place,
-                    subject=f"{definition.name}.{name}",
-                    message=f"the hook `{name}` isn't async",
-                    found=f"def {name}",
-                    instead=f"async def {name}(self) -> None",
-                )
-            )
-    return faults
 
 
 def _constructor_faults(definition: ServiceDefinition) -> list[Fault]:

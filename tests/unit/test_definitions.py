@@ -363,6 +363,99 @@ def test_hook_that_is_not_async():
     assert "async def start" in only_fault(define).instead
 
 
+def late(self, when: float) -> None: ...
+
+
+async def late_async(self, when: float) -> None: ...
+
+
+async def plain_async(self) -> None: ...
+
+
+def plain(self) -> None: ...
+
+
+def yields(self) -> Iterator[int]:
+    yield 1
+
+
+def takes_unknown(cls, path: str, other: int) -> None: ...
+
+
+async def preloads_async(cls, path: str) -> None: ...
+
+
+def takes_by_position(cls, path: str, /) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "hook", "message"),
+    [
+        ("start", late_async, "without arguments"),
+        ("stop", late_async, "without arguments"),
+        ("stop", "later", "no method"),
+        ("start", yields, "yield"),
+        ("health", late, "without arguments"),
+        ("health", yields, "yield"),
+        ("health", True, "no method"),
+        ("health", staticmethod(plain), "without arguments"),
+        ("reconfigure", plain, "new configuration"),
+        ("preload", plain, "classmethod"),
+        ("preload", classmethod(preloads_async), "async"),
+        ("preload", classmethod(takes_unknown), "other"),
+        ("preload", classmethod(takes_by_position), "by name"),
+    ],
+)
+def test_hooks_that_cannot_be_called(name, hook, message):
+    """A hook that would fail when it is called is refused when the class is defined, with the line of the method."""
+
+    def define():
+        class WithoutHook:
+            def __init__(self, path: str) -> None: ...
+
+            @motet.endpoint
+            def f(self) -> int:
+                return 1
+
+        return type("Bad", (WithoutHook, motet.Service), {"__module__": __name__, name: hook})
+
+    fault = only_fault(define)
+    assert fault.subject == f"Bad.{name}"
+    assert fault.message.startswith(f"the hook `{name}` ")
+    assert message in fault.message
+    assert f"def {name}(" in fault.instead
+
+
+def test_hooks_as_they_may_be():
+    """Defaults, more of the constructor's arguments than are asked for, sync or async `health`."""
+
+    class Good(motet.Service):
+        def __init__(self, path: str, size: int = 1) -> None: ...
+
+        @classmethod
+        def preload(cls, size: int, scale: float = 1.0) -> None: ...
+
+        async def start(self, wait: float = 0) -> None: ...
+
+        async def health(self) -> bool:
+            return True
+
+        def reconfigure(self, config: dict[str, int]) -> None: ...
+
+        @motet.endpoint
+        def f(self) -> int:
+            return 1
+
+    class Other(Good):
+        @staticmethod
+        def preload(path: str) -> None: ...
+
+        def health(self, *args: int) -> None: ...
+
+    Good.bind("a")
+    Other.bind("b")
+
+
 def test_config_that_is_none():
     """`config` has to be a motet.Config."""
 
