@@ -183,6 +183,20 @@ async def test_resumed_to_something_else(files):
     assert original.cut is None
 
 
+async def test_part_of_another_file(files):
+    """A server that knows ranges and no conditions sends the rest of what it has now; its tag gives it away."""
+    files.add("/a", CONTENT, cut=100_000)
+    part = b'HTTP/1.1 206 Partial\r\nETag: "other"\r\nContent-Range: bytes 100000-299999/300000\r\nContent-Length: 200000\r\n\r\n'
+
+    class Second(dict):
+        def get(self, key, default=None):
+            return part + bytes(200_000) if len(files.requests) == 2 else default
+
+    files.raw = Second()
+    assert (await download(files.url("/a")))[0] == CONTENT
+    assert len(files.requests) == 3
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -111,7 +111,7 @@ class Download:
                 raise _FromTheStart
             if answer.status not in (_OK, _PARTIAL):
                 raise _status_error(self._task.url, answer, known)
-            total = self._check(answer, start)
+            total = self._check(answer, start, begun)
             if answer.status == _OK:
                 start = 0
                 store.drop_partial(self._folder)
@@ -119,11 +119,11 @@ class Download:
             digest = await self._take(answer, start, total)
         return await self._finish(answer, digest, resumed=start > 0)
 
-    def _check(self, answer: Answer, start: int) -> int | None:
+    def _check(self, answer: Answer, start: int, begun: Partial | None) -> int | None:
         """Return the size of the whole file, if the answer tells; it has to be what was asked for, and to fit on the disk."""
         if answer.status == _PARTIAL:
             found = _RANGE(answer.headers.get("content-range", ""))
-            if not start or answer.encoded or found is None or int(found.group(1)) != start:
+            if begun is None or answer.encoded or found is None or int(found.group(1)) != start or _is_another(answer, begun):
                 raise _FromTheStart
             total = None if found.group(2) == "*" else int(found.group(2))
         else:
@@ -219,6 +219,12 @@ def _validators(answer: Answer) -> Partial:
         return Partial(None, None)
     etag = answer.headers.get("etag")
     return Partial(etag if etag is not None and not etag.startswith("W/") else None, answer.headers.get("last-modified"))
+
+
+def _is_another(answer: Answer, begun: Partial) -> bool:
+    """Whether a part is of another file than the beginning, which a server that knows no conditions sends all the same."""
+    etag = answer.headers.get("etag")
+    return begun.etag is not None and etag is not None and etag != begun.etag
 
 
 def _unless_as(known: Entry) -> dict[str, str]:

@@ -26,9 +26,9 @@ _Tell = Callable[[Told], None]
 
 
 def main() -> None:
-    """Fetch what the parent orders over a socket, whose descriptor is the argument; end with the parent."""
+    """Fetch what the parent orders over a socket, and end with it; the arguments are the socket's descriptor and the parent's id."""
     setproctitle("motet assets")
-    die_with_parent(os.getppid())
+    die_with_parent(int(sys.argv[2]))
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         with connection.makefile("rb") as stream:
             order = msgspec.json.decode(stream.readline(), type=Order)

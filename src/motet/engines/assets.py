@@ -133,7 +133,7 @@ class AssetKeeper:
     async def _fetch(self, wanted: Mapping[Task, _Wanted]) -> dict[Task, str]:
         """Have a process fetch; it ends when this is cancelled."""
         ours, theirs = socket.socketpair()
-        pid = start_process("motet.assets.process", str(theirs.fileno()), descriptors=(theirs.fileno(),))
+        pid = start_process("motet.assets.process", str(theirs.fileno()), str(os.getpid()), descriptors=(theirs.fileno(),))
         theirs.close()
         try:
             reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
