@@ -66,6 +66,19 @@ def test_nothing_to_fetch(folder):
     assert "Search: the asset nothing doesn't exist" in done.stderr
 
 
+def test_token(folder, hub):
+    """The hub's token comes from where the secrets of a server come from."""
+    hub.add("org/private", {"config.json": b"{}"}, token="s3cret")
+    text = APP.replace('"app.py"], ', "").replace('data=["%s", "app.py"]', 'models=["org/private"], secrets=["HF_TOKEN", "OTHER"]')
+    (folder / "private.py").write_text(text)
+    (folder / "keys.env").write_text("HF_TOKEN=s3cret\n")
+    (folder / "keys.env").chmod(0o600)
+    assert "HF_TOKEN" in motet(folder, "assets", "fetch", "private.py:app").stderr
+    done = motet(folder, "assets", "fetch", "private.py:app", "--secrets", "keys.env")
+    assert (done.returncode, "org/private is" in done.stdout) == (0, True), done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+
+
 def test_check_fetches_nothing(folder, files):
     assert motet(folder, "check", "app.py:wrong").returncode == 0
     assert motet(folder, "check", "app.py:app").returncode == 0

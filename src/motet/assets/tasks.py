@@ -36,6 +36,9 @@ class HubTask(msgspec.Struct, frozen=True, tag="hub"):
     offline: bool = False
     token: str | None = None
 
+    def __repr__(self) -> str:
+        return f"HubTask({self.name!r}, {self.revision!r})"  # not the token
+
     def marker(self) -> Path:
         """Return the file that says where a commit of the model is, once it is there as a whole."""
         text = "\n".join((self.name, self.revision or "", self.cache or "", self.endpoint or ""))

@@ -14,10 +14,11 @@ from motet.assets.store import Kept
 from motet.caching import cache_folder, size_text
 from motet.cli.environments import seconds
 from motet.cli.errors import relative
-from motet.cli.loading import load_graph
+from motet.cli.loading import load_graph, with_sources
 from motet.cli.processes import duration, table
 from motet.cli.program import Commands, Program, with_traceback_option
-from motet.engines.assets import AssetKeeper, needs_of
+from motet.engines.assets import TOKEN, AssetKeeper, needs_of
+from motet.secret_sources import Wanted, find, sources_of
 
 HEADINGS = ("SIZE", "USED", "CHECKSUM", "URL")
 UNUSED_FOR = "30d"
@@ -34,18 +35,23 @@ assets = Program(
 
 @click.command("fetch")
 @click.argument("target")
+@with_sources
 @with_traceback_option
-def fetch_(*, target: str) -> None:
+def fetch_(*, target: str, env_files: tuple[str, ...], secrets: tuple[str, ...]) -> None:
     """Fetch the assets of an app, so that it starts at once later; nothing is started.
 
     TARGET is file.py:name or package.module:name. What is there already stays as it is, and what was interrupted goes on.
+    Of the secrets that services name only the token of the hub, HF_TOKEN, is looked for.
 
     \b
     Examples:
       motet assets fetch app.py:app
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     graph = load_graph(target, name="default", route="/")
-    found = asyncio.run(AssetKeeper(_say).have([needs_of(node) for node in graph.nodes.values()]))
+    nodes = graph.nodes.values()
+    wanted = [Wanted(service=node.name, place=node.place, names=(TOKEN,)) for node in nodes if TOKEN in node.config.assets.secrets]
+    given = find(sources_of(env_files, secrets), wanted)
+    found = asyncio.run(AssetKeeper(_say).have([needs_of(node, given) for node in nodes]))
     for service, paths in found.items():
         for text, path in paths.items():
             click.echo(f"{service}: {relative(path)}" if text == path else f"{service}: {text} is {relative(path)}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 import uvloop
 
+from motet.cli.loading import with_sources
 from motet.cli.program import with_traceback_option
 from motet.cli.serve_inline import serve_inline
 from motet.cli.serve_local import serve_local
 from motet.cli.serving import Screen, ServeOptions
 from motet.options import HttpOptions, checked_amounts, checked_origin
-from motet.secret_sources import ENV_FILE, SECRETS, sources_of
+from motet.secret_sources import sources_of
 
 
 def _origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,23 +62,7 @@ def _amounts(_context: click.Context, _option: click.Parameter, given: tuple[str
 )
 @click.option("--cors", multiple=True, metavar="ORIGIN", callback=_origins, help="Origin whose pages may call, or '*'; may be repeated.")
 @click.option("--gzip", is_flag=True, help="Compress answers over 1 KB for clients that accept it.")
-@click.option(
-    "--env-file",
-    "env_files",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False),
-    envvar=ENV_FILE,
-    show_envvar=True,
-    help="File of NAME=value lines for all services; may be repeated.",
-)
-@click.option(
-    "--secrets",
-    multiple=True,
-    type=click.Path(exists=True),
-    envvar=SECRETS,
-    show_envvar=True,
-    help="Folder with a file for each secret, or file of NAME=value lines; may be repeated.",
-)
+@with_sources
 @click.option("--gateways", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the port.")
 @click.option(
     "--resources",

@@ -19,7 +19,7 @@ from motet.engines.local.processes import end_of, kill, start_process
 from motet.errors import StartError
 from motet.graph import GraphNode
 from motet.options import Assets
-from motet.secret_sources import NOTHING_FOUND, Found
+from motet.secret_sources import API_KEY, NOTHING_FOUND, Found
 from motet.sources import HubSource, Kind, LocalSource, UrlSource, parse_source, shown
 
 REPORT_INTERVAL = 5.0  # s between two lines about one download
@@ -44,7 +44,7 @@ class Needs:
     place: str
     folder: Path
     assets: Assets
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def declared(self) -> list[tuple[str, Kind]]:
@@ -133,7 +133,13 @@ class AssetKeeper:
     async def _fetch(self, wanted: Mapping[Task, _Wanted]) -> dict[Task, str]:
         """Have a process fetch; it ends when this is cancelled."""
         ours, theirs = socket.socketpair()
-        pid = start_process("motet.assets.process", str(theirs.fileno()), str(os.getpid()), descriptors=(theirs.fileno(),))
+        pid = start_process(
+            "motet.assets.process",
+            str(theirs.fileno()),
+            str(os.getpid()),
+            descriptors=(theirs.fileno(),),
+            environment={name: value for name, value in os.environ.items() if name != API_KEY},
+        )
         theirs.close()
         try:
             reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
