@@ -140,6 +140,11 @@ class Placeholder:
         """Stand in an annotation such as `None | X`."""
         return typing.Union[other, self]  # noqa: UP007  # built at run time
 
+    @property
+    def __motet_absent_path__(self) -> str | None:
+        """What it stands for, if that can be told by name."""
+        return None if self._attributes is None else self._path
+
     def __reduce__(self) -> Any:
         """Travel by name: where it arrives, the module may be there."""
         if self._attributes is None:

@@ -16,7 +16,16 @@ Kind = Literal["unary", "stream"]
 Surface = Literal["call", "http", "websocket", "ingress"]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ENDPOINT_MARK = "__motet_endpoint__"
-INHERIT: Any = object()  # an endpoint option that was not given: the service's own counts
+
+
+class _Inherit:
+    """An endpoint option that was not given: the service's own counts. One in each process, so that a copy is it as well."""
+
+    def __reduce__(self) -> str:
+        return "INHERIT"
+
+
+INHERIT: Any = _Inherit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

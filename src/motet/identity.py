@@ -21,6 +21,7 @@ import cloudpickle
 from motet.options import LIBRARY, Config
 
 _LIBRARY_FOLDERS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+ABSENT_PATH = "__motet_absent_path__"  # attribute of what stands for something that can't be imported here: its name
 
 
 def code_digest(cls: type) -> str:
@@ -36,18 +37,18 @@ def node_digest(cls: type, arguments: Mapping[str, object], config: Config) -> s
     digest.update(config.model_dump_json().encode())
     for name, value in sorted(arguments.items()):
         digest.update(name.encode())
-        digest.update(_value_bytes(value))
+        digest.update(_value_bytes(value) or str(id(value)).encode())  # what exists only in this process is equal to itself alone
     return digest.hexdigest()
 
 
-def _value_bytes(value: object) -> bytes:
+def _value_bytes(value: object) -> bytes | None:
     try:
         return pickle.dumps(value, protocol=5)
     except Exception:  # noqa: BLE001  # objects defined in a notebook or a function
         try:
             return cloudpickle.dumps(value)
-        except Exception:  # noqa: BLE001  # something that exists only in this process is equal to itself alone
-            return str(id(value)).encode()
+        except Exception:  # noqa: BLE001  # something that exists only in this process
+            return None
 
 
 class _Code:
@@ -81,8 +82,10 @@ class _Code:
             self.digest.update(repr(sorted(map(repr, cast("set[object]", value)))).encode())
         elif isinstance(value, str | bytes | int | float | bool | tuple | re.Pattern | None):
             self.digest.update(repr(cast("object", value)).encode())
-        elif isinstance(value, list | dict):
-            self.digest.update(_value_bytes(cast("object", value)))
+        elif (path := getattr(value, ABSENT_PATH, None)) is not None:  # of a library, in another environment
+            self.digest.update(str(path).encode())
+        elif isinstance(value, list | dict) and (found := _value_bytes(cast("object", value))) is not None:
+            self.digest.update(found)
         elif named_in is not None:
             self.digest.update(_file_bytes(named_in))
 

@@ -71,6 +71,7 @@ def _lines(server: Server) -> Iterator[str]:
     for app in status.apps:
         yield f"  app {app.name} at {app.route}  {app.state}"
         yield from _table(app)
+        yield from (f"    {node.name} runs in the environment {node.environment}" for node in app.nodes if node.environment)
         yield from (f"    {node.name}: {text}" for node in app.nodes if (text := node.problem or node.last_death))
 
 

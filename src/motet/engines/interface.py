@@ -68,7 +68,10 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """One node: its name, class, state, replicas, what went wrong if it failed, and how a replica of it ended last."""
+    """One node: its name, class, state, replicas, what went wrong if it failed, how a replica of it ended last, and where it runs.
+
+    `environment` is None for the server's own.
+    """
 
     name: str
     service: str
@@ -76,6 +79,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     replicas: tuple[ReplicaStatus, ...]
     problem: str | None = None
     last_death: str | None = None
+    environment: str | None = None
 
 
 class AppStatus(msgspec.Struct, frozen=True):

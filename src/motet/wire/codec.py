@@ -29,6 +29,7 @@ from motet.wire.names import class_name, is_importable, load_class
 from motet.wire.payload import Buffer, Part, Payload
 from motet.wire.segments import SharedBuffer
 
+_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 OUT_OF_BAND = 4096  # bytes from which a buffer leaves the head
 
 # Extension codes. They are part of the wire format: never renumber.
@@ -108,12 +109,14 @@ class _Writer:
     def pickled(self, value: Any) -> Any:
         buffers: list[pickle.PickleBuffer] = []
         kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]  # any type at all
-        dump = _dumps if is_importable(kind) else byvalue.dumps
+        compiled: list[str] = [] if is_importable(kind) else [_PYTHON]  # who can read the code in it
+        dump = byvalue.dumps if compiled else _dumps
         try:
             data = dump(value, buffer_callback=buffers.append)
         except Exception as first:  # noqa: BLE001  # by value more is possible
             try:
                 buffers.clear()
+                compiled = [_PYTHON]
                 data = byvalue.dumps(value, buffer_callback=buffers.append)
             except Exception:  # noqa: BLE001  # whatever a user's reducer raises
                 message = f"a value of type {kind.__module__}.{kind.__qualname__} can't be sent to another process"
@@ -122,7 +125,7 @@ class _Writer:
                     found=f"{type(first).__name__}: {first}",
                     instead="plain data, a pydantic model, a dataclass, an array, a tensor, an image, or something picklable",
                 ) from first
-        return msgpack.Ext(_PICKLE, _pack([data, [self.buffer(b.raw()) for b in buffers]]))
+        return msgpack.Ext(_PICKLE, _pack([data, [self.buffer(b.raw()) for b in buffers], *compiled]))
 
     def buffer(self, data: Buffer) -> int:
         return self.keep(of_bytes(data, self.pool))
@@ -287,6 +290,12 @@ class _Reader:
         return np.frombuffer(state[2], dtype=read_dtype(state[1]))[0]
 
     def pickle(self, state: list[Any]) -> Any:
+        if len(state) > 2 and state[2] != _PYTHON:  # noqa: PLR2004  # the optional part
+            raise InvalidOutput(
+                f"a value has code of Python {state[2]} in it, which Python {_PYTHON} can't read",
+                found="a class or function that can't be imported: of a notebook, of another function's body, or a lambda",
+                instead="plain data or a model, a class in a module of its own, or services of one version of Python",
+            )
         return pickle.loads(state[0], buffers=[self.raw(i) for i in state[1]])  # noqa: S301  # between own processes only
 
     def embedded(self, state: list[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -51,6 +52,8 @@ class Homes:
         for node in plan.nodes:
             _check_working_dir(node)
         packages = {node.name: _packages_of(node) for node in plan.nodes}
+        for node in plan.nodes:
+            _check_python(node, packages[node.name])
         own = {node.name: node for node in plan.nodes if packages[node.name] is not None or node.options.environment.env}
         if not own:
             return dict.fromkeys((node.name for node in plan.nodes), zygote)
@@ -81,8 +84,6 @@ class Homes:
         return {name: built[distinct.index(packages)] for name, packages in wanted.items()}
 
     async def _load(self, home: Home, nodes: Sequence[NodePlan], built: Built | None, zygote: Zygote, started: list[Zygote]) -> Zygote:
-        for node in nodes:
-            _check_version(node, home, zygote.home)
         fresh = await self._new_zygote(home.within(zygote.home), ended=_keep(built))
         started.append(fresh)
         try:
@@ -123,7 +124,14 @@ def _home(built: Built | None, variables: Mapping[str, str]) -> Home:
     name = " ".join(words)
     if built is None:
         return Home(variables=ordered, name=name, key=key)
-    return Home(python=str(built.python), version=built.version, variables=ordered, name=name, key=key)
+    return Home(
+        python=str(built.python),
+        version=built.version,
+        variables=ordered,
+        name=name,
+        key=key,
+        layer=str(built.folder) if built.layered else None,
+    )
 
 
 def _check_working_dir(node: NodePlan) -> None:
@@ -136,12 +144,12 @@ def _check_working_dir(node: NodePlan) -> None:
         )
 
 
-def _check_version(node: NodePlan, home: Home, server: Home) -> None:
+def _check_python(node: NodePlan, packages: Packages | None) -> None:
     """Refuse code that would travel compiled, which another minor version of Python can't read."""
-    if node.cls_by_value is not None and home.version != server.version:
+    if node.cls_by_value is not None and packages is not None and not packages.is_own_python:
         raise StartError(
-            f"{node.name} can't run on Python {home.version}: its class can't be imported, so that it travels as compiled code, "
-            f"and this is made by Python {server.version}",
+            f"{node.name} can't run on Python {packages.python}: its class can't be imported, so that it travels as compiled code, "
+            f"which Python {sys.version_info[0]}.{sys.version_info[1]} has made",
             where=node.place,
             found=node.cls,
             instead="the class in a module of its own, or Environment without `python`",

@@ -17,6 +17,7 @@ import msgspec
 from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop
 from motet.engines.local.given import variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
+from motet.engines.local.stem import Request, encode_request
 from motet.errors import StartError
 from motet.secret_sources import ENVIRONMENT, Sources, env_variables
 from motet.wire import failure
@@ -105,6 +106,7 @@ class Home:
         sources: where the secrets of the apps that are loaded there come from.
         name: for messages and lists; None for the server's own environment.
         key: what tells environments apart: those with equal keys are one.
+        layer: folder of a virtual environment on top of the server's packages, of the same Python; None for any other.
     """
 
     python: str = sys.executable
@@ -114,6 +116,46 @@ class Home:
     sources: Sources = ENVIRONMENT
     name: str | None = None
     key: str = ""
+    layer: str | None = None
+
+
+class Stem:
+    """The process that zygotes are forked from, as the supervisor sees it."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._connection: socket.socket | None = None
+        self._pid = 0
+
+    def start(self) -> None:
+        """Start the process."""
+        self._connection, theirs = socket.socketpair()
+        self._connection.settimeout(0)
+        with theirs:
+            self._pid = start_process(
+                "motet.engines.local.stem", str(theirs.fileno()), descriptors=(theirs.fileno(),), environment=environment_for_children()
+            )
+
+    async def fork(self, descriptor: socket.socket, folder: Path, home: Home) -> int:
+        """Have a zygote forked that gets a socket; returns its process id, or 0 where a process has to be started instead."""
+        own = home.layer is None and home.python == sys.executable
+        if self._connection is None or not (own or home.layer is not None):
+            return 0
+        request = Request(str(folder), os.getpid(), dict(home.variables), home.layer, home.python)
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            try:
+                socket.send_fds(self._connection, [encode_request(request)], [descriptor.fileno()])
+                return int.from_bytes(await loop.sock_recv(self._connection, 8), "little")
+            except OSError:  # it was killed; processes can still be started
+                return 0
+
+    async def close(self) -> None:
+        """End the process; what it has forked lives on."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            await end_of(self._pid)
 
     @classmethod
     def of_server(cls, sources: Sources) -> Home:
@@ -134,13 +176,15 @@ class Zygote:
 
     Args:
         folder: the runtime folder, which the zygote removes should the supervisor be killed.
+        stem: that it is forked from where that does.
         home: the environment that it is started in.
         ended: is called when no process will come from it any more.
     """
 
-    def __init__(self, folder: Path, home: Home | None = None, *, ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, folder: Path, stem: Stem, home: Home | None = None, *, ended: Callable[[], None] = lambda: None) -> None:
         self.home = home or Home()
         self._folder = folder
+        self._stem = stem
         self._ended = ended
         self._lock = asyncio.Lock()
         self._connection: ControlConnection | None = None
@@ -152,15 +196,16 @@ class Zygote:
     async def start(self, variables: Mapping[str, str] | None = None) -> None:
         """Start the process, with some environment variables more."""
         ours, theirs = socket.socketpair()
-        self.pid = start_process(
-            "motet.engines.local.zygote",
-            str(theirs.fileno()),
-            str(self._folder),
-            descriptors=(theirs.fileno(),),
-            environment=environment_for_children({**self.home.given, **self.home.variables, **(variables or {})}),
-            python=self.home.python,
-        )
-        theirs.close()
+        home = replace(self.home, variables={**self.home.given, **self.home.variables, **(variables or {})})
+        with theirs:
+            self.pid = await self._stem.fork(theirs, self._folder, home) or start_process(
+                "motet.engines.local.zygote",
+                str(theirs.fileno()),
+                str(self._folder),
+                descriptors=(theirs.fileno(),),
+                environment=environment_for_children(home.variables),
+                python=home.python,
+            )
         reader, writer = await asyncio.open_connection(sock=ours)
         self._connection = ControlConnection(reader, writer)
 
@@ -241,7 +286,7 @@ class Zygote:
             return isinstance(await self._exchange(load), Loaded)
 
     async def _become(self, message: Spawn) -> int:
-        fresh = Zygote(self._folder, self.home)
+        fresh = Zygote(self._folder, self._stem, self.home)
         await fresh.start(variables_of(message.placement, message.node.options))
         try:
             if self._load is not None:

@@ -429,6 +429,7 @@ class Slot:
             replicas=replicas,
             problem=self.problem,
             last_death=self._last_death,
+            environment=self.prepared.zygote.home.name,
         )
 
 

@@ -22,7 +22,7 @@ from motet.engines.local.ledger import Ask, Ledger, Reservation
 from motet.engines.local.memory import watch_memory
 from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
 from motet.engines.local.preparation import Preparation, Prepared
-from motet.engines.local.processes import Home, Zygote
+from motet.engines.local.processes import Home, Stem, Zygote
 from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
@@ -102,6 +102,7 @@ class Supervisor:
         self._slots: dict[str, Slot] = {}
         self._preparation = Preparation(Homes(self.new_zygote, report), AssetKeeper(report), report)
         self._ledger = Ledger(machine if machine is not None else detect())
+        self._stem = Stem()
         self._zygotes: set[Zygote] = set()  # all that were started
         self._deployed_from: set[Zygote] = set()
         self._numbers = 0
@@ -117,6 +118,7 @@ class Supervisor:
     async def start(self) -> None:
         """Open the control socket and start the gateways."""
         adopt_orphans()
+        self._stem.start()
         self.folder = RuntimeFolder()
         self._server = await asyncio.start_unix_server(self.reception.accept, str(self.folder.control), limit=2**20)
         self._watching = asyncio.create_task(watch_memory(self.slots))
@@ -132,7 +134,7 @@ class Supervisor:
             home: the environment that it is started in; None for the server's own.
             ended: is called when no process will come from it any more.
         """
-        zygote = Zygote(self.folder.path, home, ended=ended)
+        zygote = Zygote(self.folder.path, self._stem, home, ended=ended)
         self._zygotes.add(zygote)
         await zygote.start()
         return zygote
@@ -422,7 +424,7 @@ class Supervisor:
                 log.exception("%s didn't stop cleanly", name)
         if self.gateway is not None:
             await self.gateway.stop()
-        await asyncio.gather(*(zygote.close() for zygote in self._zygotes))
+        await asyncio.gather(*(zygote.close() for zygote in self._zygotes), self._stem.close())
         if self._server is not None:
             self._server.close()
         self._watching.cancel()

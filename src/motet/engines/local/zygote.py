@@ -54,9 +54,18 @@ ORPHAN_WAIT = 5.0  # s
 
 def main() -> None:
     """Serve the supervisor until it says stop, or dies; the arguments are the descriptor of its socket and the runtime folder."""
+    serve(int(sys.argv[1]), Path(sys.argv[2]), os.getppid())
+
+
+def serve(descriptor: int, folder: Path, supervisor: int) -> None:
+    """Be a zygote.
+
+    Args:
+        descriptor: of its end of the supervisor's socket.
+        folder: the runtime folder.
+        supervisor: its process id; it is the parent.
+    """
     setproctitle("motet zygote")
-    supervisor = os.getppid()
-    folder = Path(sys.argv[2])
 
     def orphaned(*_: object) -> None:
         if os.getppid() != supervisor:
@@ -66,7 +75,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, which decides
     signal.signal(signal.SIGTERM, orphaned)
     die_with_parent(supervisor, by=signal.SIGTERM)
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection = socket.socket(fileno=descriptor)
     zygote = _Zygote(connection)
     while (message := _receive(connection)) is not None:
         if isinstance(message, Load):
@@ -147,7 +156,7 @@ class _Zygote:
         reader, writer = os.pipe()
         with os.fdopen(reader, "rb") as pipe:
             try:
-                middle = _forked()
+                middle = forked()
                 if middle == 0:
                     _middle(message, self._connection, writer)
             finally:
@@ -160,7 +169,7 @@ class _Zygote:
         self._connection.sendall(pack_message(message))
 
 
-def _forked() -> int:
+def forked() -> int:
     """Fork; Python 3.12 and later count threads wrongly where the name of the process has a space, and warn of what isn't so."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
@@ -172,7 +181,7 @@ def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
     status = 1
     try:
         middle = os.getpid()
-        child = _forked()
+        child = forked()
         if child == 0:
             os.close(writer)
             connection.close()

@@ -1,0 +1,127 @@
+"""The stem: a process that has Motet loaded and nothing else, and forks zygotes, which needn't import it again.
+
+A zygote of a service's environment comes from here, too, if what is loaded already isn't among the packages of that environment:
+the rest of a virtual environment is its import path.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import site
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from setproctitle import setproctitle
+
+from motet.engines.local import zygote
+from motet.linux import die_with_parent
+
+MAX_REQUEST = 2**20
+# Variables that a process has to be started with: its loader, its C library, or what is loaded here already, look at them once.
+AT_START = ("LD_", "GLIBC_", "MALLOC_", "PYTHON", "PYDANTIC_", "UVLOOP_", "LC_", "LANG", "TZ", "OPENSSL_")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A zygote that is wanted; its end of the connection comes along."""
+
+    folder: str
+    supervisor: int
+    variables: dict[str, str]
+    environment: str | None = None  # folder of a virtual environment
+    python: str | None = None
+
+
+encode_request = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Request).decode
+
+
+def main() -> None:
+    """Serve the supervisor until it closes the connection, whose descriptor is the argument; the answer to a request is a process id.
+
+    It is 0 where a process has to be started instead.
+    """
+    setproctitle("motet stem")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(os.getppid())
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    gc.collect()
+    gc.freeze()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST, 1)
+        if not data:
+            return
+        request, descriptor = _decode(data), descriptors[0]
+        pid = _fork(request, connection, descriptor) if _fits(request) else 0
+        os.close(descriptor)
+        connection.sendall(pid.to_bytes(8, "little"))
+
+
+def _fits(request: Request) -> bool:
+    """Whether a fork of this process is as good as a process of its own."""
+    if any(name.startswith(AT_START) for name in request.variables):
+        return False
+    if request.environment is None:
+        return True
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    return _own_path() is not None and loaded.isdisjoint(path.name.partition(".")[0] for path in _packages(request.environment).iterdir())
+
+
+def _packages(environment: str) -> Path:
+    return Path(environment, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+
+
+def _own_path() -> list[str] | None:
+    """Return the part of the import path that comes before installed packages."""
+    last = max((number for number, entry in enumerate(sys.path) if entry.endswith("lib-dynload")), default=None)
+    return None if last is None else sys.path[: last + 1]
+
+
+def _fork(request: Request, connection: socket.socket, descriptor: int) -> int:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as pipe:
+        middle = zygote.forked()
+        if middle == 0:
+            _middle(request, connection, descriptor, writer)
+        os.close(writer)
+        pid = int(pipe.read() or b"0")
+    os.waitpid(middle, 0)
+    return pid
+
+
+def _middle(request: Request, connection: socket.socket, descriptor: int, writer: int) -> None:
+    """Fork once more and end, so that the supervisor becomes the parent of the zygote."""
+    status = 1
+    try:
+        middle = os.getpid()
+        child = zygote.forked()
+        if child == 0:
+            os.close(writer)
+            connection.close()
+            os.setsid()
+            while os.getppid() == middle:
+                time.sleep(0.0002)  # until the middle process has ended
+            os.environ.update(request.variables)
+            if request.environment is not None and request.python is not None:
+                _enter(request.environment, request.python)
+            zygote.serve(descriptor, Path(request.folder), request.supervisor)
+        else:
+            os.write(writer, str(child).encode())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _enter(environment: str, python: str) -> None:
+    """Make a virtual environment that of this process, as `site` does where one is started in it."""
+    sys.executable, sys.prefix, sys.exec_prefix = python, environment, environment
+    sys.path[:] = _own_path() or sys.path
+    site.addsitedir(str(_packages(environment)))
+
+
+if __name__ == "__main__":
+    main()
