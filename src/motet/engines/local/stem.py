@@ -67,8 +67,8 @@ def _fits(request: Request) -> bool:
         return False
     if request.environment is None:
         return True
-    loaded = {name.partition(".")[0] for name in sys.modules}
-    return _own_path() is not None and loaded.isdisjoint(path.name.partition(".")[0] for path in _packages(request.environment).iterdir())
+    installed = {path.name.partition(".")[0] for path in _packages(request.environment).iterdir() if path.suffix != ".pth"}
+    return _own_path() is not None and installed.isdisjoint(name.partition(".")[0] for name in sys.modules)
 
 
 def _packages(environment: str) -> Path:
