@@ -123,7 +123,7 @@ async def test_death_of_the_owner_that_has_children():
 
 async def test_zygote_that_died_is_started_once(tmp_path):
     """Several replicas that are wanted at once have one new zygote between them."""
-    zygote = Zygote(tmp_path)
+    zygote = Zygote(tmp_path, Stem())
     await zygote.start()
     try:
         await zygote.load(recipe_of_this_process())

@@ -141,8 +141,17 @@ class Server:
         (gateway,) = server["gateways"]
         return {**replicas, "gateway": gateway}
 
+    def titles(self) -> dict[int, str]:
+        """Return the titles of all processes that it has started, by process id."""
+        return {pid: Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode() for pid in self.descendants().pids}
+
+    def titled(self, words: str) -> int:
+        """Return the process id of the one that has these words in its title."""
+        (found,) = [pid for pid, title in self.titles().items() if words in title]
+        return found
+
     def descendants(self) -> "Processes":
-        """Return all processes that it has started: the zygote, the gateway, replicas."""
+        """Return all processes that it has started: the stem, zygotes, the gateway, replicas."""
         return Processes([pid for pid, parent in _parents().items() if parent == self.process.pid])
 
     def type(self, *lines: str) -> None:
