@@ -11,7 +11,7 @@ import pytest
 
 import motet
 from motet.engines.local.plan import recipe_of_this_process
-from motet.engines.local.processes import Zygote, until_end
+from motet.engines.local.processes import Stem, Zygote, until_end
 from motet.testing import PATIENCE, Gate
 
 pytestmark = pytest.mark.anyio

@@ -133,16 +133,9 @@ def wheels(tmp_path, program):
     return folder
 
 
-def titles(server) -> list[str]:
+def zygotes(server) -> list[str]:
     """Return the titles of the server's zygotes."""
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode() for pid in server.descendants().pids]
-    return sorted(line for line in lines if line.startswith("motet zygote"))
-
-
-def zygote_of(server, words: str) -> int:
-    """Return the process id of the zygote with these words in its title."""
-    (found,) = [pid for pid in server.descendants().pids if words in Path(f"/proc/{pid}/cmdline").read_bytes().decode()]
-    return found
+    return sorted(title for title in server.titles().values() if title.startswith("motet zygote"))
 
 
 @pytest.fixture
@@ -183,7 +176,7 @@ def test_a_second_start_builds_nothing(program, served):
 
 def test_zygote_and_replica_are_replaced_when_they_are_killed(served):
     pids = served.pids()
-    killed = Processes([zygote_of(served, "with PITCH"), pids["Old"]])
+    killed = Processes([served.titled("with PITCH"), pids["Old"]])
     for pid in killed.pids:
         os.kill(pid, signal.SIGKILL)
     killed.until_ended(PATIENCE)
@@ -229,7 +222,7 @@ def test_services_with_equal_variables_share_a_zygote_and_folders_are_relative_t
     program.write("code/app.py", SHARED)
     server = program.serve("code/app.py:app").until_ready()
     assert server.post("/where").json() == ["110", program.folder.name, "110", "cellar"]
-    assert titles(server) == ["motet zygote", "motet zygote with PITCH"]
+    assert zygotes(server) == ["motet zygote", "motet zygote with PITCH"]
 
 
 def test_a_missing_working_folder_is_refused(program, wheels):
@@ -289,7 +282,7 @@ def test_a_reload_keeps_the_old_version_when_an_install_fails(program, wheels):
     after = server.pids()
     assert (after["Old"], after["Choir"]) == (before["Old"], before["Choir"])
     assert after["New"] != before["New"]
-    assert len(titles(server)) == 3
+    assert len(zygotes(server)) == 3
 
 
 def test_an_interrupt_during_an_install_ends_everything(program, wheels, tmp_path):
@@ -307,7 +300,6 @@ def test_an_interrupt_during_an_install_ends_everything(program, wheels, tmp_pat
             assert server.wait() == 130
             left.until_ended(PATIENCE)
     assert program.leftovers() == []
-    assert not any("zygote" in title for title in titles(server))
 
 
 SCRIPT = """
@@ -383,3 +375,50 @@ def test_a_class_without_a_module_runs_in_an_environment(program, wheels):
     write_wheel(wheels, "iniconfig", "0.1", source="version = '0.1'\n")
     ended = run(program, made)
     assert ended.stdout == "0.1\n", ended.stderr
+
+
+PROCESSES = """
+import subprocess
+import sys
+import motet
+
+class Optimized(motet.Service):
+    config = motet.Config(environment=motet.Environment(env={"PYTHONOPTIMIZE": "1"}))
+
+    @motet.endpoint
+    def facts(self) -> list[str]:
+        return [str(sys.flags.optimize), str(__debug__)]
+
+class Layered(motet.Service):
+    config = motet.Config(environment=motet.Environment(pip=["motet-tune<2"]))
+
+    def __init__(self, optimized: Optimized) -> None:
+        self.optimized = optimized
+
+    @motet.endpoint
+    async def facts(self) -> list[str]:
+        program = "import sys, motet_tune; print(sys.prefix)"
+        asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+        return [str(asked == sys.prefix), sys.prefix, *await self.optimized.facts()]
+
+app = Layered.bind(Optimized.bind())
+"""
+
+
+def test_a_process_is_what_one_started_in_its_environment_would_be(program, wheels):
+    program.write("app.py", PROCESSES)
+    server = program.serve("app.py:app").until_ready()
+    same, prefix, *optimized = server.post("/facts").json()
+    assert (same, optimized) == ("True", ["1", "False"])
+    assert Path(prefix).parent == program.folder / "cache" / "environments"
+
+
+def test_without_the_process_that_zygotes_come_from_they_are_started(program, wheels):
+    program.write("app.py", APP)
+    server = program.serve("app.py:app", "--reload").until_ready()
+    stem = Processes([server.titled("motet stem")])
+    os.kill(stem.pids[0], signal.SIGKILL)
+    stem.until_ended(PATIENCE)
+    program.write("app.py", APP.replace("text + '!'", "text").replace('score.text + "!"', "score.text"))
+    server.until("reloaded: Old")
+    assert server.post("/sing", {"text": "la"}).json()[0] == "la 1.0"

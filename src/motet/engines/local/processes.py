@@ -19,7 +19,7 @@ from motet.engines.local.given import variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
 from motet.engines.local.stem import Request, encode_request
 from motet.errors import StartError
-from motet.secret_sources import ENVIRONMENT, Sources, env_variables
+from motet.secret_sources import API_KEY, ENVIRONMENT, Sources, env_variables
 from motet.wire import failure
 
 END_WAIT = 5.0  # s that a process gets to end by itself before it is killed
@@ -118,6 +118,19 @@ class Home:
     key: str = ""
     layer: str | None = None
 
+    @classmethod
+    def of_server(cls, sources: Sources) -> Home:
+        """Return the server's own environment, with what its `.env` files give.
+
+        Raises:
+            StartError: one of them can't be read.
+        """
+        return cls(given=env_variables(sources), sources=sources)
+
+    def within(self, server: Home) -> Home:
+        """Return this environment, of a service, with what that of the server gives."""
+        return replace(self, given=server.given, sources=server.sources)
+
 
 class Stem:
     """The process that zygotes are forked from, as the supervisor sees it."""
@@ -141,7 +154,8 @@ class Stem:
         own = home.layer is None and home.python == sys.executable
         if self._connection is None or not (own or home.layer is not None):
             return 0
-        request = Request(str(folder), os.getpid(), dict(home.variables), home.layer, home.python)
+        variables = {name: value for name, value in home.variables.items() if name != API_KEY}
+        request = Request(str(folder), os.getpid(), variables, home.layer, home.python)
         loop = asyncio.get_running_loop()
         async with self._lock:
             try:
@@ -156,19 +170,6 @@ class Stem:
             self._connection.close()
             self._connection = None
             await end_of(self._pid)
-
-    @classmethod
-    def of_server(cls, sources: Sources) -> Home:
-        """Return the server's own environment, with what its `.env` files give.
-
-        Raises:
-            StartError: one of them can't be read.
-        """
-        return cls(given=env_variables(sources), sources=sources)
-
-    def within(self, server: Home) -> Home:
-        """Return this environment, of a service, with what that of the server gives."""
-        return replace(self, given=server.given, sources=server.sources)
 
 
 class Zygote:
