@@ -127,6 +127,10 @@ def test_wrong_entry_of_what_is_allowed(entry):
         ("http://a.example:99999/", "no port that"),
         ("http://a.example/\r\nHost: b", "no URL"),
         ("http://user:secret@a.example/x", "name or password"),
+        ("http://a.example\\@127.0.0.1/", "name or password"),
+        ("http://a.example:80@127.0.0.1/", "name or password"),
+        ("http://127。0。0。2/", "isn't a public one"),
+        ("http://127.0.0.2#@a.example/", "isn't a public one"),
         ("http://[::1", "no URL"),
     ],
 )

@@ -112,6 +112,19 @@ def test_a_fault_leaves_the_old_version_running(program, server, fault, said):
     assert set(traffic.statuses) == {200}
 
 
+def test_an_asset_that_is_missing_leaves_the_old_version_running(program, server):
+    """Nothing is replaced before all that any service wants is there."""
+    pids = server.post("/pids").json()
+    wants = 'class Front(motet.Service):\n    config = motet.Config(assets=motet.Assets(data=["words.txt"]))\n'
+    program.write("app.py", APP.replace("class Front(motet.Service):", wants).replace("return 1", "return 2"))
+    server.until("the asset words.txt doesn't exist")
+    assert (server.post("/pids").json(), server.post("/version").json()) == (pids, 1)
+    program.write("words.txt", "word")
+    program.write("app.py", APP.replace("class Front(motet.Service):", wants).replace("return 1", "return 3"))
+    server.until("reloaded: Front restarted")
+    assert server.post("/version").json() == 3
+
+
 def test_a_replica_that_dies_during_a_reload_that_fails_is_replaced(program, server):
     front, _ = server.post("/pids").json()
     go = program.folder / "go"
