@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -15,6 +18,7 @@ from motet.errors import DefinitionError, Fault, UsageError
 from motet.options import CallOptions, Config, user_place
 
 _SPREAD = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_CONTAINERS: tuple[object, ...] = (list, tuple, dict, abc.Sequence, abc.Mapping, abc.Collection, abc.Iterable)
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -174,21 +178,9 @@ def _argument_faults(definition: ServiceDefinition, name: str, value: object, pl
     if annotation is None:
         return []
     subject = f"{definition.name}.bind"
-    node = value.node if isinstance(value, Edge) else value
-    if isinstance(node, Node):
-        return _dependency_faults(annotation, node, name, subject, place)
-    if isinstance(annotation, type) and "__motet_definition__" in vars(annotation):
-        return [
-            Fault(
-                place=place,
-                subject=subject,
-                message=f"`{name}` must be a bound {annotation.__name__}",
-                found=schema.shown(value),
-                instead=f"{name}={annotation.__name__}.bind(...)",
-            )
-        ]
     if has_nodes(value) or check.unserializable(annotation) is not None:
-        return []  # nodes inside containers and types that pydantic doesn't know are the constructor's own business
+        # What pydantic doesn't know, within containers or not, is the constructor's own business, but for services.
+        return _dependency_faults(annotation, value, name, functools.partial(Fault, place=place, subject=subject))
     try:
         schema.adapter(annotation).validate_python(value)
     except ValidationError as error:
@@ -205,30 +197,56 @@ def _argument_faults(definition: ServiceDefinition, name: str, value: object, pl
     return []
 
 
-def _dependency_faults(annotation: Any, node: Node, name: str, subject: str, place: str) -> list[Fault]:
+def _dependency_faults(annotation: Any, value: object, name: str, fault: Callable[..., Fault]) -> list[Fault]:
+    """Return what is wrong with nodes, or with what stands where there should be some, also in lists, tuples and dicts."""
+    origin: Any = get_origin(annotation)
+    if origin is Annotated:
+        return _dependency_faults(get_args(annotation)[0], value, name, fault)
+    if origin in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if value is None or member is not type(None)]
+        return min((_dependency_faults(member, value, name, fault) for member in members), key=len)
+    node = value.node if isinstance(value, Edge) else value
+    if isinstance(node, Node):
+        return _node_faults(annotation, origin, node, name, fault)
+    if isinstance(annotation, type) and "__motet_definition__" in vars(annotation):
+        instead = f"{annotation.__name__}.bind(...)"
+        return [fault(message=f"`{name}` must be a bound {annotation.__name__}", found=schema.shown(value), instead=f"{name}={instead}")]
+    return [
+        each
+        for item, wanted, label in _items(origin, get_args(annotation), value)
+        for each in _dependency_faults(wanted, item, name + label, fault)
+    ]
+
+
+def _items(origin: Any, arguments: tuple[Any, ...], value: object) -> Iterator[tuple[object, Any, str]]:
+    """Yield the items of a container, each with what the container's annotation says of it, and how it is written."""
+    if origin not in _CONTAINERS or not isinstance(value, origin):
+        return
+    if isinstance(value, dict) and len(arguments) == 2:  # noqa: PLR2004  # key and value
+        yield from ((item, arguments[1], f"[{key!r}]") for key, item in cast("dict[object, object]", value).items())
+    elif isinstance(value, tuple) and origin is tuple and arguments[-1:] != (...,):
+        items = cast("tuple[object, ...]", value)
+        yield from ((item, wanted, f"[{index}]") for index, (item, wanted) in enumerate(zip(items, arguments, strict=False)))
+    elif isinstance(value, list | tuple) and arguments:
+        yield from ((item, arguments[0], f"[{index}]") for index, item in enumerate(cast("Sequence[object]", value)))
+
+
+def _node_faults(annotation: Any, origin: Any, node: Node, name: str, fault: Callable[..., Fault]) -> list[Fault]:
     cls = node.definition.cls
+    found = f"{cls.__name__}.bind(...)"
+    if origin in _CONTAINERS:
+        return [fault(message=f"`{name}` must be a {check.type_name(annotation)}", found=found, instead="the same inside of one")]
     if check.is_protocol(annotation):
-        missing = [m for m in dir(annotation) if not m.startswith("_") and m not in node.definition.endpoints]
-        if missing:
+        if missing := [m for m in dir(annotation) if not m.startswith("_") and m not in node.definition.endpoints]:
             return [
-                Fault(
-                    place=place,
-                    subject=subject,
+                fault(
                     message=f"`{name}` must offer {annotation.__name__}",
                     found=f"{cls.__name__} without " + ", ".join(missing),
                     instead="a service with these endpoints",
                 )
             ]
-    elif isinstance(annotation, type) and annotation is not object and not issubclass(cls, annotation):
-        return [
-            Fault(
-                place=place,
-                subject=subject,
-                message=f"`{name}` must be a {annotation.__name__}",
-                found=f"{cls.__name__}.bind(...)",
-                instead=f"{annotation.__name__}.bind(...)",
-            )
-        ]
+    elif isinstance(annotation, type) and annotation not in (object, Any) and not issubclass(cls, annotation):
+        return [fault(message=f"`{name}` must be a {annotation.__name__}", found=found, instead=f"{annotation.__name__}.bind(...)")]
     return []
 
 

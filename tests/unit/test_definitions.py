@@ -1,7 +1,8 @@
 """Faults of service classes: each kind, all at once, with its place and what to write instead."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
@@ -573,6 +574,66 @@ def test_dependency_of_the_wrong_type(value):
     with pytest.raises(DefinitionError) as caught:
         NeedsGood.bind(value)
     assert "Good.bind" in caught.value.faults[0].instead
+
+
+def needs(annotation):
+    """Return a service whose constructor takes one thing."""
+
+    class Needs(motet.Service):
+        def __init__(self, given: annotation) -> None: ...
+
+        @motet.endpoint
+        def g(self) -> int:
+            return 1
+
+    return Needs
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "where"),
+    [
+        (list[Good], [Good.bind("a"), Other.bind()], "given[1]"),
+        (list[Good], [Good.bind("a"), "text"], "given[1]"),
+        (list[Good], ["text"], "given[0]"),
+        (Sequence[Good], (Other.bind(),), "given[0]"),
+        (tuple[Good, ...], (Good.bind("a"), Other.bind()), "given[1]"),
+        (tuple[Good, Other], (Good.bind("a"), Good.bind("b")), "given[1]"),
+        (dict[str, Good], {"a": Good.bind("a"), "b": Other.bind()}, "given['b']"),
+        (dict[str, list[Good]], {"a": [Other.bind()]}, "given['a'][0]"),
+        (list[Good] | None, [Other.bind()], "given[0]"),
+        (Annotated[list[Good], "mine"], [motet.depends(Other.bind(), timeout=1)], "given[0]"),
+        (list[Good | None], [Other.bind()], "given[0]"),
+        (list[Good], Good.bind("a"), "given"),
+    ],
+)
+def test_dependency_of_the_wrong_type_inside(annotation, value, where):
+    """Nodes in lists, tuples and dicts are looked at as those that stand alone."""
+    with pytest.raises(DefinitionError) as caught:
+        needs(annotation).bind(value)
+    (fault,) = caught.value.faults
+    assert f"`{where}` must be " in fault.message
+    assert fault.place.startswith(HERE)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (list[Good], [Good.bind("a")]),
+        (list[Good], []),
+        (list[Good | None], [None, Good.bind("a")]),
+        (list[Good | Other], [Other.bind(), Good.bind("a")]),
+        (dict[str, Good | int], {"a": 1, "b": Good.bind("a")}),
+        (tuple[int, Good], (1, Good.bind("a"))),
+        (list[motet.Service], [Other.bind()]),
+        (list[Any], [Other.bind(), 3]),
+        (list, [Other.bind()]),
+        (object, [Other.bind()]),
+        (Any, Other.bind()),
+        (Good | None, None),
+    ],
+)
+def test_dependencies_that_fit(annotation, value):
+    assert needs(annotation).bind(value)
 
 
 def test_errors_of_definitions_read_well():
