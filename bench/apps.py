@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
@@ -43,6 +44,24 @@ class Bodies(motet.Service):
     async def array(self, array: np.ndarray) -> np.ndarray:
         """Return the array."""
         return array
+
+
+class Multiplier(motet.Service):
+    """Multiplies matrices of 512 by 512, with numpy or torch."""
+
+    def __init__(self, library: str, number: int) -> None:  # noqa: ARG002  # tells services apart that would be one
+        if library == "numpy":
+            self._matrix: Any = np.ones((512, 512), np.float32)
+        else:
+            import torch  # noqa: PLC0415  # only what measures it pays for it
+
+            self._matrix = torch.ones(512, 512)
+
+    @motet.endpoint
+    def multiply(self) -> None:
+        """Multiply a few times."""
+        for _ in range(4):
+            self._matrix @ self._matrix
 
 
 class Callee(motet.Service):

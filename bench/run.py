@@ -18,6 +18,7 @@ import measure_chain
 import measure_hop
 import measure_http
 import measure_peers
+import measure_resources
 import measure_sizes
 import measure_starting
 import measure_streams
@@ -42,6 +43,7 @@ OWN: Mapping[str, Measure] = {
     "batches": measure_batches.measure,
     "starting": lambda effort: [measure_starting.starting(effort)],
     "memory": lambda effort: [measure_starting.memory(effort)],
+    "resources": measure_resources.measure,
     "replicas": lambda effort: [measure_sizes.replicas(effort)],
     "services": lambda effort: [measure_sizes.services(effort)],
     "endpoints": lambda effort: [measure_sizes.endpoints(effort)],
