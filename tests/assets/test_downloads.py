@@ -310,3 +310,22 @@ async def test_prune(files, cache):
         store.prune(one, wholly=True)
     assert debris(cache) == []
     assert list(store.all_kept()) == []
+
+
+async def test_pruned_while_somebody_waits(cache):
+    """A lock that went with its folder is worth nothing; whoever waited for it takes the new one."""
+    folder = store.urls_folder() / "one"
+    waits = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait():
+        with store.locked(folder, lambda: loop.call_soon_threadsafe(waits.set)):
+            return (folder / store.LOCK).exists()
+
+    with store.locked(folder):
+        waiting = asyncio.create_task(asyncio.to_thread(wait))
+        async with asyncio.timeout(PATIENCE):
+            await waits.wait()
+        shutil.rmtree(folder)
+    async with asyncio.timeout(PATIENCE):
+        assert await waiting

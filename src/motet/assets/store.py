@@ -155,17 +155,28 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Generator
     Yields:
         Whether it is held; False only without waiting.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / LOCK).open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting is None:
-                yield False
+    while True:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / LOCK).open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is None:
+                    yield False
+                    return
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_there(file.fileno(), folder / LOCK):
+                yield True  # closing the file gives it back
                 return
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield True  # closing the file gives it back
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of a path: `prune` removes folders with their locks, which others may wait for."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class Kept(msgspec.Struct, frozen=True):

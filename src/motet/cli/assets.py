@@ -72,7 +72,7 @@ def list_(*, as_json: bool) -> None:
       motet assets list
       motet assets list --json | jq 'map(.size) | add'
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
-    found = sorted(store.all_kept(), key=lambda kept: -kept.used)
+    found = sorted((kept for kept in store.all_kept() if kept.size), key=lambda kept: -kept.used)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_fields(kept) for kept in found])).decode())
     elif found:
