@@ -21,12 +21,12 @@ from packaging.version import Version
 from motet.environments.commands import Progress, run_command
 from motet.environments.packages import Packages
 from motet.environments.recipe import canonical, own_requirements
-from motet.environments.settings import installer_environment
+from motet.environments.settings import installer_environment, pip_settings
 from motet.environments.store import python_of
 from motet.environments.stubs import server_versions
 from motet.environments.uv_settings import uv_environment
 from motet.errors import StartError
-from motet.options import is_location
+from motet.requirements import is_location
 
 CHOICE = "MOTET_INSTALLER"  # environment variable: `uv` or `pip`
 OLDEST_PIP = Version("22.3")  # installs into another environment than its own
@@ -140,7 +140,7 @@ class Uv:
 
     async def resolve(self, work: Work) -> list[str]:
         """Return what the server doesn't have of what uv has resolved."""
-        return [line.partition(" ;")[0] for line in await self._missing(work)]
+        return await self._missing(work)
 
     async def install(self, work: Work) -> None:
         """Resolve, then install what the server doesn't have."""
@@ -148,7 +148,7 @@ class Uv:
         if not missing:
             return
         hashes = _hashes(work.packages.requirements)
-        lines = [" ".join([line, *hashes.get(line, ())]) for line in missing]
+        lines = [" ".join([line, *(hashes.get(_pin(line), ()) if hashes else ())]) for line in missing]
         path = work.scratch / "missing.txt"
         path.write_text("\n".join([*_uv_options(work.packages.options), *lines, ""]), encoding="utf-8")
         await self._run(work, "install", "--no-deps", *(["--require-hashes"] if hashes else []), "-r", str(path))
@@ -156,7 +156,7 @@ class Uv:
     async def _missing(self, work: Work) -> list[str]:
         """Return what has to be installed, as lines of a requirements file."""
         output, links, have = work.scratch / "resolved.txt", work.scratch / "have", dict[str, Version]()
-        options = ["--output-file", str(output), "--no-header", "--no-annotate", "--no-strip-extras", "--no-strip-markers"]
+        options = ["--output-file", str(output), "--no-header", "--no-annotate", "--no-strip-extras"]
         constraints = [work.constraints_file(), *map(Path, uv_environment().get("UV_CONSTRAINT", "").split())]
         if work.packages.layered:
             links.mkdir()
@@ -189,7 +189,10 @@ class Uv:
 
 
 def _uv_options(options: Iterable[str]) -> list[str]:
-    return [option for option in options if option.startswith(_UV_TAKES)]
+    """Return the options that uv takes in a requirements file, after those that are settings of pip's without a variable of uv's."""
+    settings = pip_settings()
+    formats = [f"--{name} {value}" for name in ("no-binary", "only-binary") for value in settings.get(name, "").replace(",", " ").split()]
+    return [*formats, *(option for option in options if option.startswith(_UV_TAKES))]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -209,14 +212,22 @@ def _is_had(line: str, have: dict[str, Version]) -> bool:
     return requirement.url is None and found is not None and len(versions) == 1 and Version(versions[0]) == found
 
 
+def _pin(line: str) -> str:
+    """Return name and version of a requirement, without its extras and marker; other lines as they are."""
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return line
+    return f"{canonical(requirement.name)}{requirement.specifier}"
+
+
 def _hashes(requirements: Iterable[str]) -> dict[str, list[str]]:
-    """Return the hashes that are demanded, by requirement as uv writes it."""
+    """Return the hashes that are demanded, by name and version."""
     found: dict[str, list[str]] = {}
     for line in requirements:
         hashes = _HASH.findall(line)
         if hashes and not is_location(line):
-            requirement = Requirement(line.partition("--hash")[0])
-            found[f"{canonical(requirement.name)}{requirement.specifier}"] = hashes
+            found[_pin(line.partition("--hash")[0])] = hashes
     return found
 
 

@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from motet.errors import DefinitionError, Fault
-from motet.options import Environment, checked_requirement, is_location
+from motet.options import Environment
+from motet.requirements import checked_requirement, is_location
 
 WHOLE = 16 * 2**20  # bytes up to which a local file is known by its content, beyond by size and time
 PROJECT_FILES = frozenset({"pyproject.toml", "setup.cfg", "setup.py"})  # what an editable project's environment depends on
@@ -189,7 +190,7 @@ class _Reader:
         path = Path(os.path.normpath(around.folder / value))
         if not path.exists():
             self._fault(around, "there is no such file or folder", str(path), "a path relative to the file that names it")
-        else:
+        elif only is None or only:
             self.contents.append(_digest(path, only))
         return str(path)
 

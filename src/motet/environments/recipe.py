@@ -15,7 +15,7 @@ from pathlib import Path
 from motet.environments.packages import Packages
 from motet.environments.settings import decisive_settings
 from motet.errors import StartError
-from motet.options import is_location
+from motet.requirements import is_location
 
 ADDRESS = 20  # hexadecimal digits
 FORMAT = "1"  # of an environment; a new one makes all anew

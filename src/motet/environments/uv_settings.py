@@ -33,6 +33,8 @@ def uv_environment() -> dict[str, str]:
     _set(variables, "UV_HTTP_TIMEOUT", pip.get("timeout", pip.get("default-timeout")))
     _set(variables, "UV_CONSTRAINT", " ".join(pip.get("constraint", "").split()))
     _set(variables, "ALL_PROXY", pip.get("proxy"))
+    if _is_set(pip, "no-build-isolation") or pip.get("no-build-isolation", "").lower() in ("0", "false", "no", "off"):
+        _set(variables, "UV_NO_BUILD_ISOLATION", "1")  # pip's variable of this name means the same with either value
     if _is_set(pip, "pre"):
         _set(variables, "UV_PRERELEASE", "allow")
     return variables
