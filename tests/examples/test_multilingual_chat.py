@@ -3,7 +3,7 @@
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,6 +156,12 @@ def test_the_lab_translates_either_way(example: ModuleType, target: str, other: 
                 assert lab.translate(sentence["en"]).result() == sentence[other]
                 assert lab.translate(sentence[other]).result() == sentence["en"]
         assert lab.translate("12345").result() == "12345"
+
+
+def test_the_lab_answers_as_the_readme_shows(example: ModuleType, in_the_readme: Callable[[str], list[tuple[Any, Any]]]) -> None:
+    ((sent, answer),) = in_the_readme("/translate")
+    with motet.run(importlib.import_module("lab").italian, engine="inline", name="lab") as lab:
+        assert lab.translate(**sent).result() == answer
 
 
 def test_a_model_that_isnt_in_the_folder_is_named(example: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,6 +89,14 @@ def test_a_text_without_a_language_is_not_taken_for_french(server: Server, text:
     assert server.reply(text).json()["text"] == BY_QUESTION[text]["answer"]["en"]
     spoken = {"question": HELLO["question"]["en"], "answer": HELLO["answer"]["en"], "language": "fr"}
     assert server.reply(text, [spoken]).json()["text"] == BY_QUESTION[text]["answer"]["fr"]
+
+
+def test_the_curl_lines_of_the_readme_get_the_answers_that_it_shows(
+    server: Server, in_the_readme: Callable[[str], list[tuple[Any, Any]]]
+) -> None:
+    lines = in_the_readme("/reply")
+    assert len(lines) == 2
+    assert [httpx.post(f"{server.url}/reply", json=sent, timeout=30).json() for sent, _ in lines] == [answer for _, answer in lines]
 
 
 def test_a_long_history_is_cut(server: Server) -> None:
