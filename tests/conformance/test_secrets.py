@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 import motet
@@ -176,3 +177,10 @@ async def test_errors_at_the_start(running):
 async def test_secrets_that_are_no_text(running):
     with pytest.raises(motet.UsageError, match=TOKEN):
         running(Keeper.bind(), secrets={TOKEN: 1})
+
+
+async def test_in_a_web_application(engine):
+    """`motet.asgi` takes secrets as `motet.run` does."""
+    models = motet.asgi(Caller.bind(Keeper.bind()), engine=engine, secrets={TOKEN: VALUE})
+    async with models.lifespan(), httpx.AsyncClient(transport=httpx.ASGITransport(models), base_url="http://app") as client:
+        assert (await client.post("/known")).json() == [{}, {TOKEN: VALUE}]
