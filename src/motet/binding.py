@@ -151,9 +151,11 @@ def bind_node(definition: ServiceDefinition, args: Sequence[object], kwargs: Map
         )
     given = set(bound.arguments)
     bound.apply_defaults()
+    maker = functools.partial(Fault, place=place, subject=f"{definition.name}.bind")
+    default_maker = functools.partial(Fault, place=definition.place, subject=f"{definition.name}.__init__")
     for name, value in bound.arguments.items():
-        if parameters[name].kind not in _SPREAD and (name in given or has_nodes(value)):
-            faults += _argument_faults(definition, name, value, place)
+        if parameters[name].kind not in _SPREAD:
+            faults += _argument_faults(definition, name, value, maker if name in given else default_maker)
     check.report(faults)
     return Node(definition=definition, arguments=dict(bound.arguments), config=definition.config, name=None, place=place)
 
@@ -173,21 +175,19 @@ def _fit(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[s
     return bound, [f"missing a required argument: {name!r}" for name in required if name not in bound.arguments] + problems
 
 
-def _argument_faults(definition: ServiceDefinition, name: str, value: object, place: str) -> list[Fault]:
+def _argument_faults(definition: ServiceDefinition, name: str, value: object, fault: Callable[..., Fault]) -> list[Fault]:
+    """Return what is wrong with a constructor argument, which may be a default."""
     annotation = check.constructor_hints(definition).get(name)
     if annotation is None:
         return []
-    subject = f"{definition.name}.bind"
     if has_nodes(value) or check.unserializable(annotation) is not None:
         # What pydantic doesn't know, within containers or not, is the constructor's own business, but for services.
-        return _dependency_faults(annotation, value, name, functools.partial(Fault, place=place, subject=subject))
+        return _dependency_faults(annotation, value, name, fault)
     try:
         schema.adapter(annotation).validate_python(value)
     except ValidationError as error:
         return [
-            Fault(
-                place=place,
-                subject=subject,
+            fault(
                 message=f"`{'.'.join([name, *map(str, p['loc'])])}`: {p['msg']}",
                 found=schema.shown(p["input"]),
                 instead=f"{name}: {check.type_name(annotation)}",

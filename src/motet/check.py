@@ -11,6 +11,7 @@ from collections import abc
 from collections.abc import Callable, Generator
 from typing import Any, get_args, get_origin
 
+from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
 from motet import schema
@@ -342,6 +343,7 @@ def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _Fa
     taken = schema.parameter_annotations(endpoint, hints)
     given = schema.given_parameters(taken)
     checked = {f"parameter `{name}`": annotation for name, annotation in taken.items() if name not in given}
+    defaults = {f"parameter `{name}`": p.default for name, p in endpoint.signature.parameters.items() if p.default is not p.empty}
     checked["the return value"] = schema.without_response(schema.item_annotation(endpoint, hints["return"]))[0]
     for label, annotation in checked.items():
         if (absence := absent_from(annotation)) is not None:
@@ -354,7 +356,21 @@ def _type_faults(endpoint: EndpointDefinition, hints: dict[str, Any], fault: _Fa
                     instead="a type that pydantic validates (str, list, BaseModel, dataclass, ...), bytes, array, tensor or image",
                 )
             )
+        elif label in defaults:
+            faults += _default_faults(label, annotation, defaults[label], fault)
     return faults
+
+
+def _default_faults(label: str, annotation: Any, default: object, fault: _FaultMaker) -> list[Fault]:
+    try:
+        schema.adapter(annotation).validate_python(default)
+    except ValidationError as error:
+        told = error.errors()[0]["msg"]
+        instead = f"{type_name(annotation)} | None" if default is None else "a default of that type"
+        return [fault(f"the default of {label} is no {type_name(annotation)}: {told}", found=schema.shown(default), instead=instead)]
+    except Exception as error:  # noqa: BLE001  # whatever a user's own validator raises
+        return [fault(f"the default of {label} can't be validated: {type(error).__name__}: {error}", found=schema.shown(default))]
+    return []
 
 
 def unserializable(annotation: Any) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 import motet
 from motet.errors import DefinitionError, Fault
@@ -634,6 +635,47 @@ def test_dependency_of_the_wrong_type_inside(annotation, value, where):
 )
 def test_dependencies_that_fit(annotation, value):
     assert needs(annotation).bind(value)
+
+
+def with_defaults(annotation, default):
+    """Return a service with a constructor and an endpoint of one such parameter."""
+
+    class WithDefaults(motet.Service):
+        def __init__(self, given: annotation = default) -> None: ...
+
+        @motet.endpoint
+        def g(self, given: annotation = default) -> int:
+            return 1
+
+    return WithDefaults
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"), [(int, "many"), (int, None), (list[int], ["a"]), (Annotated[int, Field(gt=0)], 0), (bytes, 3)]
+)
+def test_defaults_that_do_not_fit(annotation, default):
+    """They would be used as they are: nothing validates them when a call leaves them out."""
+    faults = faults_of(lambda: with_defaults(annotation, default))
+    assert {fault.subject for fault in faults} == {"WithDefaults.g"}
+    assert "default of parameter `given`" in faults[0].message
+
+    class Other(motet.Service):
+        def __init__(self, given: annotation = default) -> None: ...
+
+        @motet.endpoint
+        def g(self) -> int:
+            return 1
+
+    fault = only_fault(lambda: Other)
+    assert (fault.subject, "`given" in fault.message) == ("Other.__init__", True)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [(int, 1), (float, 1), (int | None, None), (list[int], []), (Path, Path("a")), (Any, object()), (str, str(1)), (bool, False)],
+)
+def test_defaults_that_fit(annotation, default):
+    assert with_defaults(annotation, default).bind()
 
 
 def test_errors_of_definitions_read_well():
