@@ -169,3 +169,19 @@ def test_subclasses():
     found = there_and_back(Tagged(int=1))
     assert type(found).__name__ == "Tagged"
     assert found == uuid.UUID(int=1)
+
+
+def test_code_of_another_python_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_PYTHON", "3.99")
+    made = codec.encode([lambda: 1])
+    monkeypatch.undo()
+    with pytest.raises(InvalidOutput, match=r"code of Python 3\.99 in it") as caught:
+        codec.decode(made)
+    assert "a class in a module of its own" in str(caught.value.instead)
+
+
+def test_what_is_pickled_by_name_is_for_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_PYTHON", "3.99")
+    made = codec.encode([slice(1, 2)])
+    monkeypatch.undo()
+    assert codec.decode(made) == [slice(1, 2)]
