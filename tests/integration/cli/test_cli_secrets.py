@@ -162,7 +162,7 @@ def test_taken_out_of_the_environment(folder, source):
         assert {found["REGION"] for found in server.post("/environments").json().values()} == {"eu"}
     assert with_secrets(server) == EACH_ITS_OWN
     started = server.descendants().pids
-    assert len(started) == 7  # four replicas, the zygote, one with the variable that Plain declares, the gateway
+    assert set(server.pids().values()) < set(started)  # of replicas and the gateway; and there are zygotes
     for pid in started:
         assert _words(pid, "environ") == []
         assert _words(pid, "cmdline") == []
