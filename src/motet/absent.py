@@ -25,6 +25,7 @@ from typing import Any, NoReturn, cast
 from pydantic import BaseModel
 from pydantic_core import core_schema
 
+from motet.errors import StartError
 from motet.identity import is_users_file, named_globals
 
 MAX_ABSENT = 100  # import statements that placeholders stand for, after which the first error is final
@@ -71,6 +72,14 @@ def absence_of(item: object) -> Absence | None:
     return cast("Absence | None", getattr(item, ABSENCE, None))
 
 
+_made = False
+
+
+def are_used() -> bool:
+    """Whether there are placeholders in this process."""
+    return _made
+
+
 class Placeholder:
     """Stands for something that can't be imported here."""
 
@@ -81,6 +90,8 @@ class Placeholder:
     _base: type | None
 
     def __init__(self, absence: Absence, path: str, attributes: tuple[str, ...] | None = ()) -> None:
+        global _made  # noqa: PLW0603  # once
+        _made = True
         set_attribute = object.__setattr__
         set_attribute(self, ABSENCE, absence)
         set_attribute(self, "_path", path)
@@ -356,6 +367,17 @@ def _absences_of_annotation(annotation: Any, seen: set[int]) -> Iterator[Absence
             yield from _absences_of_annotation(each.type, seen)
     for argument in typing.get_args(annotation):
         yield from _absences_of_annotation(argument, seen)
+
+
+def refuse_users(services: Mapping[str, type]) -> None:
+    """Refuse services, by name, that use what can't be imported in this process, before any request meets it.
+
+    Raises:
+        StartError: with the first that does.
+    """
+    for service, cls in services.items() if are_used() else ():
+        if (absence := used_by(cls)) is not None:
+            raise StartError(str(absence.raised(service)), where=absence.place) from absence.error
 
 
 def used_by(cls: type) -> Absence | None:

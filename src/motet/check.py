@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
 from motet import schema
-from motet.absent import Absence, absent_from
+from motet.absent import Absence, absent_from, are_used
 from motet.context import Context, injected
 from motet.definitions import INHERIT, METHODS, EndpointDefinition, ServiceDefinition, bindable_parameters
 from motet.errors import DefinitionError, Fault
@@ -120,6 +120,7 @@ def _config_faults(definition: ServiceDefinition) -> list[Fault]:
 def _constructor_faults(definition: ServiceDefinition) -> list[Fault]:
     faults: list[Fault] = []
     place = definition.place
+    hints = constructor_hints(definition) if are_used() else {}
     for name, parameter in definition.parameters.items():
         subject = f"{definition.name}.__init__"
         if parameter.annotation is parameter.empty:
@@ -132,7 +133,7 @@ def _constructor_faults(definition: ServiceDefinition) -> list[Fault]:
                     instead=f"{name}: <type>",
                 )
             )
-        elif (absence := absent_from(parameter.annotation)) is not None:
+        elif (absence := absent_from(hints.get(name, parameter.annotation))) is not None:
             maker = functools.partial(Fault, place=place, subject=subject)
             faults.append(_absence_fault(f"parameter `{name}`", parameter.annotation, absence, maker))
         elif parameter.default is injected and parameter.annotation not in (Context, "Context", "motet.Context"):

@@ -1,5 +1,6 @@
 """Imports at the top of a file that only another service's environment has: what stands in their place, and how it refuses."""
 
+import asyncio
 import itertools
 import pickle
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from motet.absent import used_by
 from motet.binding import Node
-from motet.errors import DefinitionError, TargetError
+from motet.engines.inline import InlineEngine
+from motet.errors import DefinitionError, StartError, TargetError
 from motet.graph import compile_graph
 from motet.targets import Loading, load_target
 
@@ -206,6 +208,32 @@ app = Wrong.bind(1)
     assert all(
         "`lingvo`, which can't be imported" in fault.message and "install `lingvo`" in str(fault.instead) for fault in faults.values()
     )
+
+
+def test_in_a_constructor_it_is_found_in_text_too(written: _Written) -> None:
+    text = """
+import lingvo
+class Wrong(motet.Service):
+    config = motet.Config(environment=motet.Environment(pip=("lingvo",)))
+    def __init__(self, model: "list[lingvo.Model]") -> None: ...
+    @motet.endpoint
+    def one(self, text: str) -> str: ...
+app = Wrong.bind([])
+"""
+    with pytest.raises(DefinitionError, match="parameter `model` has a type of `lingvo`"):
+        written.load(text)
+
+
+def test_inline_refuses_who_would_use_it(written: _Written) -> None:
+    graph = compile_graph(written.load("import lingvo\n" + DECLARED + "app = Detector.bind()"))
+
+    async def run() -> None:
+        engine = InlineEngine()
+        await engine.start()
+        await engine.deploy(graph)
+
+    with pytest.raises(StartError, match="Detector uses it"):
+        asyncio.run(run())
 
 
 def test_who_names_a_placeholder_in_its_methods_is_known(written: _Written) -> None:

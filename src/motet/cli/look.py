@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from motet import graph_views
+from motet.absent import refuse_users
 from motet.cli.environments import resolve_all
 from motet.cli.loading import load_graph
 from motet.cli.program import with_traceback_option
@@ -34,6 +35,7 @@ def check(*, target: str, environments: bool, route: str, name: str) -> int:
       motet check app.py:app --environments
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     graph = load_graph(target, name=name, route=route)
+    refuse_users({node.name: node.definition.cls for node in graph.nodes.values() if not node.config.environment.has_packages})
     plan = plan_graph(graph)  # what replicas are started from: an argument may be of a type that can't travel
     services, endpoints = len(graph.nodes), sum(len(node.definition.endpoints) for node in graph.nodes.values())
     if environments and (code := resolve_all(graph)) != 0:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from motet import redaction
+from motet.absent import refuse_users
 from motet.context import Context
 from motet.engines.assets import AssetKeeper, needs_of
 from motet.engines.hardware import visible_cards
@@ -85,6 +86,7 @@ class InlineEngine:
         """Construct all services of the app that no other app shares, dependencies first."""
         if graph.name in self._apps:
             raise UsageError(f"an app named {graph.name!r} runs already", instead=f"motet.delete({graph.name!r}), or another name")
+        refuse_users({node.name: node.definition.cls for node in graph.nodes.values()})
         if ignored := not_acted_on(graph, IGNORED):
             log.warning("inline ignores placement: %s", "; ".join(ignored))
         app = self._apps[graph.name] = self._prepare(graph, sources)

@@ -214,6 +214,13 @@ class Alto(motet.Service):
         return [str(SEEN), os.path.basename(os.getcwd()), *await self.bass.where()]
 
 app = Alto.bind(Bass.bind())
+
+def local():
+    class Local(Alto):
+        pass
+    return Local
+
+made = local().bind(Bass.bind())
 """
 
 
@@ -223,6 +230,10 @@ def test_services_with_equal_variables_share_a_zygote_and_folders_are_relative_t
     server = program.serve("code/app.py:app").until_ready()
     assert server.post("/where").json() == ["110", program.folder.name, "110", "cellar"]
     assert zygotes(server) == ["motet zygote", "motet zygote with PITCH"]
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    local = program.serve("code/app.py:made").until_ready()
+    assert local.post("/where").json()[2:] == ["110", "cellar"]
 
 
 def test_a_missing_working_folder_is_refused(program, wheels):
@@ -259,6 +270,8 @@ def test_a_name_that_a_service_lacks_in_its_environment_is_refused_before_any_re
     assert "No module named 'motet_tune'" in server.output
     assert "Wrong uses it, in the server's own environment" in server.output
     assert "Environment(pip=[...])` of Wrong" in server.output
+    checked = program.run("check", "app.py:app")
+    assert (checked.returncode, "Wrong uses it" in checked.stderr) == (1, True)
 
 
 def test_code_that_fails_in_an_environment_says_which(program, wheels):

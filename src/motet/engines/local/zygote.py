@@ -17,13 +17,13 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from setproctitle import setproctitle
 
 from motet import schema
-from motet.absent import set_place, used_by
+from motet.absent import refuse_users, set_place
 from motet.check import service_faults
 from motet.engines.interface import run_preload
 from motet.engines.local.control import (
@@ -41,7 +41,7 @@ from motet.engines.local.control import (
 )
 from motet.engines.local.plan import AppPlan, plan_graph
 from motet.engines.local.replica_process import node_arguments, node_class, run_replica
-from motet.errors import DefinitionError, StartError, TargetError
+from motet.errors import DefinitionError, TargetError
 from motet.graph import compile_graph
 from motet.identity import is_users_file
 from motet.linux import die_with_parent, fork_hazard
@@ -204,7 +204,8 @@ def _load_own(message: Load) -> AppPlan | None:
     if recipe.target is not None:
         sys.argv = [recipe.target.rpartition(":")[0]]
         plan = plan_graph(compile_graph(load_target(recipe.target), name=message.app, route=message.route))
-        _refuse_absent({node.name: node.cls for node in plan.nodes if not node.options.environment.has_packages})
+        here = [node for node in plan.nodes if not node.options.environment.has_packages and node.cls_by_value is None]
+        refuse_users({node.name: names.load_class(node.cls) for node in here})
     elif message.use_main:
         load_script(recipe.script, recipe.module)
     with importing():
@@ -231,19 +232,10 @@ def _load_elsewhere(message: Load) -> None:
         for name in message.classes:
             loading.run(functools.partial(_find, name))
     loading.settle(None)
-    _refuse_absent(message.services)
+    refuse_users({service: names.load_class(name) for service, name in message.services.items()})
     faults = [fault for name in message.classes for fault in service_faults(definition_of(names.load_class(name)), final=True)]
     if faults:
         raise DefinitionError(faults)
-
-
-def _refuse_absent(services: Mapping[str, str]) -> None:
-    """Refuse services that use what can't be imported here, before any request meets it."""
-    for service, name in services.items():
-        cls = names.load_class(name)
-        if (absence := used_by(cls)) is not None:
-            error = absence.raised(service)
-            raise StartError(str(error), where=definition_of(cls).place) from absence.error
 
 
 def preload(message: Spawn) -> None:
