@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from motet.context import new_request_id
 from motet.engines.interface import Engine
 from motet.graph import Graph, compile_graph
-from motet.running import EngineName, make_engine
+from motet.running import EngineName, amounts_of, make_engine
 from motet.secret_sources import Paths, Sources, sources_of
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ class Mounted:
     with the first request otherwise.
     """
 
-    def __init__(self, graph: Graph, engine: str, sources: Sources) -> None:
+    def __init__(self, graph: Graph, engine: str, sources: Sources, resources: Mapping[str, float] | None) -> None:
         self._graph = graph
         self._engine = engine
+        self._resources = resources
         self._sources = sources
         self._running: tuple[Engine, Gateway] | None = None
         self._lock = asyncio.Lock()
@@ -45,7 +46,7 @@ class Mounted:
 
         async with self._lock:
             if self._running is None:
-                engine = make_engine(self._engine, None)
+                engine = make_engine(self._engine, None, resources=self._resources)
                 await engine.start()
                 try:
                     spec = await engine.deploy(self._graph, self._sources)
@@ -110,6 +111,7 @@ def asgi(
     name: str = "default",
     env_file: Paths | None = None,
     secrets: Mapping[str, str] | Paths | None = None,
+    resources: Mapping[str, float | str] | None = None,
 ) -> Mounted:
     """Return an ASGI app that runs a graph and serves what `motet serve` would: endpoints, streams, errors, the description.
 
@@ -122,9 +124,10 @@ def asgi(
         name: of the app.
         env_file: as for `motet.run`.
         secrets: as for `motet.run`.
+        resources: as for `motet.run`.
 
     Raises:
         DefinitionError: the graph is wrong; lists all faults.
-        UsageError: `app` is no bound node.
+        UsageError: `app` is no bound node, or an amount of `resources` is wrong.
     """
-    return Mounted(compile_graph(app, name=name), engine, sources_of(env_file, secrets))
+    return Mounted(compile_graph(app, name=name), engine, sources_of(env_file, secrets), amounts_of(resources))

@@ -338,6 +338,15 @@ class Config(Options):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _cards_are_given_out_once(self) -> Self:
+        if "gpus" in self.resources.model_fields_set and "CUDA_VISIBLE_DEVICES" in self.environment.env:
+            message = (
+                "resources=Resources(gpus=...) decides which cards a replica sees, and environment=Environment(env=...) does, too; keep one"
+            )
+            raise ValueError(message)
+        return self
+
     def override(self, changes: Mapping[str, object], *, place: str) -> Config:
         """Return a copy in which the fields of `changes` are replaced.
 

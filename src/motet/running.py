@@ -239,11 +239,19 @@ def run(
             instead="if __name__ == '__main__': above it",
         )
     graph = compile_graph(app, name=name, route=route if route is not None else "/" if name == "default" else f"/{name}")
+    return Running(graph, sources_of(env_file, secrets), engine, _Options(port, http, amounts_of(resources)))
+
+
+def amounts_of(resources: Mapping[str, float | str] | None) -> dict[str, float] | None:
+    """Return what a machine is said to have, as numbers.
+
+    Raises:
+        UsageError: a name or an amount is wrong.
+    """
     try:
-        amounts = checked_amounts(resources) if resources is not None else None
+        return checked_amounts(resources) if resources is not None else None
     except ValueError as error:
         raise UsageError(f"`resources`: {error}", where=user_place()) from None
-    return Running(graph, sources_of(env_file, secrets), engine, _Options(port, http, amounts))
 
 
 def delete(name: str = "default") -> Call[None]:

@@ -150,12 +150,13 @@ async def test_more_cards_than_there_are(cards):
 
 async def test_cores_of_ones_own():
     """Each replica is kept on other cores."""
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        pytest.skip("one core")
-    async with motet.run(Two.bind(looker(affinity=True), looker(affinity=True, cpus=1, gpus=0))) as two:
-        first, second = await two.see()
-        assert sorted([first["cores"], second["cores"]]) == [[cores[0]], [cores[1]]]
+    cores = sorted(os.sched_getaffinity(0))
+    alone, beside = looker(affinity=True).options(replicas=len(cores)), looker(affinity=True, gpus=0)
+    async with motet.run(alone, name="alone") as one:
+        assert sorted(placed.cores for placed in (await placements()).values()) == [(core,) for core in cores]
+        assert len((await one.see())["cores"]) == 1
+        with pytest.raises(motet.StartError, match="Looker holds"):
+            await motet.run(beside, name="beside")
 
 
 async def test_a_dead_replicas_successor_gets_what_it_had(cards):
@@ -169,6 +170,22 @@ async def test_a_dead_replicas_successor_gets_what_it_had(cards):
             if [replica.state for replica in found] == ["ready", "ready"] and dead not in [replica.pid for replica in found]:
                 break
         assert (await reserved(), sorted(replica.placement.cards for replica in found)) == before
+
+
+class Broken(motet.Service):
+    def __init__(self) -> None:
+        raise RuntimeError("no luck")
+
+    @motet.endpoint
+    def never(self) -> None: ...
+
+
+async def test_what_could_not_be_started_holds_nothing(cards):
+    async with motet.run(looker(gpus=1), name="first"):
+        before = await reserved()
+        with pytest.raises(motet.StartError, match="no luck"):
+            await motet.run(Broken.bind().options(resources=motet.Resources(gpus=1, memory="1GiB")), name="second")
+        assert await reserved() == before
 
 
 class Numeric(motet.Service):
@@ -193,9 +210,9 @@ class Numeric(motet.Service):
         import torch  # noqa: PLC0415  # loaded
         from threadpoolctl import threadpool_info  # noqa: PLC0415  # in this thread
 
+        found = {each["internal_api"]: each["num_threads"] for each in threadpool_info()}  # before torch sets this thread
         torch.ones(300, 300) @ torch.ones(300, 300)
         np.ones((300, 300)) @ np.ones((300, 300))
-        found = {each["internal_api"]: each["num_threads"] for each in threadpool_info()}
         return {"torch": torch.get_num_threads(), **found}
 
     @motet.endpoint

@@ -32,6 +32,11 @@ def bare(app):
     return app
 
 
+def reserved(program):
+    (found,) = program.ps()
+    return {each["name"]: each["reserved"] for each in found["resources"]}
+
+
 def test_a_machine_that_an_operator_describes(bare):
     """Logical gpus and names of one's own are served, and `ps` says what was given to whom."""
     server = bare.serve("app.py:app", "--resources", "gpus=1,memory=4GiB", "--resources", "accelerator=3").until_ready()
@@ -42,7 +47,7 @@ def test_a_machine_that_an_operator_describes(bare):
     assert text.count("gpus 0.5 (logical0), memory ") == 2
     assert text.count(" of 1 GiB, accelerator 1") + text.count("memory 1 GiB, accelerator 1") == 2
     (found,) = bare.ps()
-    assert {each["name"]: each["reserved"] for each in found["resources"]} == {"cpus": 0, "gpus": 1, "memory": 2**31, "accelerator": 2}
+    assert reserved(bare) == {"cpus": 0, "gpus": 1, "memory": 2**31, "accelerator": 2}
     replicas = [replica["placement"] for app in found["apps"] for node in app["nodes"] for replica in node["replicas"]]
     assert [placed["gpus"] for placed in replicas] == [0.5, 0.5, None]
 
@@ -86,5 +91,29 @@ def test_a_reload_may_take_the_place_of_the_old_version(bare):
     server.until("not reloaded")
     assert "there is no room for Model:" in server.output
     assert server.post("/cards").json() == "new"
-    (found,) = bare.ps()
-    assert {each["name"]: each["reserved"] for each in found["resources"]} == {"cpus": 0, "gpus": 1, "memory": 2**31, "accelerator": 2}
+    bare.write(
+        "app.py",
+        APP.replace("    @motet.endpoint", "    def __init__(self):\n        raise RuntimeError('no luck')\n\n    @motet.endpoint", 1),
+    )
+    server.until("not reloaded")
+    assert "no luck" in server.output
+    assert reserved(bare) == {"cpus": 0, "gpus": 1, "memory": 2**31, "accelerator": 2}
+
+
+SPAWNED = """
+import os
+import threading
+
+THREAD = threading.Thread(target=threading.Event().wait, daemon=True)
+THREAD.start()  # whoever has threads can't be forked
+AT_IMPORT = [os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"]]
+"""
+
+
+def test_replicas_that_are_not_forked_have_it_before_their_code_is_imported(app):
+    app.environment["CUDA_VISIBLE_DEVICES"] = "4,7"
+    code = APP.replace("gpus=0.5", "cpus=2, gpus=1").replace("replicas=2", "replicas=1")
+    app.write("app.py", SPAWNED + code.replace('return os.environ["CUDA_VISIBLE_DEVICES"]', "return ' '.join(AT_IMPORT)"))
+    server = app.serve("app.py:app", "--resources", "accelerator=1,cpus=2").until_ready()
+    assert "started by spawning" in server.output
+    assert server.post("/cards").json() == "4 2"

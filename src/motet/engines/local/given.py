@@ -55,8 +55,9 @@ class Threads:
             found = ThreadpoolController()
             found.limit(limits=count)
             self._libraries = found.select(user_api="openmp").lib_controllers
-            if (torch := sys.modules.get("torch")) is not None:
-                torch.set_num_threads(count)
+        if (torch := sys.modules.get("torch")) is not None:
+            # One thread, too: after a fork torch makes its pool anew, and two threads that do so at the same time fail.
+            torch.set_num_threads(count)
         self._count = count
 
     def prepare(self) -> None:

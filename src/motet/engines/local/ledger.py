@@ -301,5 +301,5 @@ def _refusal(shortfalls: Sequence[Shortfall], enough: Mapping[str, int]) -> Star
     if enough:
         written = {name: f"{-(-needed // MIB)}MiB" if name == "memory" else amount(name, needed) for name, needed in enough.items()}
         amounts = ",".join(f"{name}={text}" for name, text in written.items())
-        ways.append(f"if the machine has that, `motet serve --resources {amounts}`")
+        ways.append(f"if the machine has that, `motet serve --resources {amounts}`, or resources= in motet.run")
     return StartError(text, where=shortfalls[0].ask.place if len(services) == 1 else None, instead="; or ".join(ways))
