@@ -58,7 +58,7 @@ class MultilingualChat(motet.Service):
 
 blenderbot = model("facebook/blenderbot-400M-distill")
 opus = model("Helsinki-NLP/opus-mt-fr-en")
-t5 = model("t5-small")
+t5 = model("google-t5/t5-small")
 
 chat = Chat.bind(blenderbot).options(assets=motet.Assets(models=[blenderbot]))
 to_english = Translator.bind(opus).options(name="ToEnglish", assets=motet.Assets(models=[opus]))

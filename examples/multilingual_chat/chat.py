@@ -25,14 +25,15 @@ class Chat(motet.Service):
 
     Args:
         model: name on the model hub, or folder.
-        context: where it runs; says whether there is a GPU for it.
+        context: where it runs; says whether there is a GPU for it, and where its assets are.
     """
 
     config = motet.Config(resources=motet.Resources(gpus=0.5))  # so that two fit on one card
 
     def __init__(self, model: str, context: motet.Context = motet.injected) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(model).to(context.device)
+        folder = context.assets.get(model, model)  # a model that was fetched ahead is loaded without asking the hub
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(folder).to(context.device)
         self.longest = self.model.config.max_position_embeddings
 
     @motet.endpoint

@@ -14,7 +14,7 @@ class Translator(motet.Service):
     Args:
         model: name on the model hub, or folder.
         prefix: what the model wants to have in front of each text.
-        context: where it runs; says whether there is a GPU for it.
+        context: where it runs; says whether there is a GPU for it, and where its assets are.
     """
 
     config = motet.Config(environment=motet.Environment(pip=["sentencepiece==0.2.1"]), idempotent=True)
@@ -23,10 +23,11 @@ class Translator(motet.Service):
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: PLC0415  # see above
 
         self.prefix = prefix
+        folder = context.assets.get(model, model)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")  # tidies quotation marks, no more
-            self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(model).to(context.device)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(folder).to(context.device)
 
     @motet.batched(max_size=16)
     def translate(self, texts: list[str]) -> list[str]:
