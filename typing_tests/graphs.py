@@ -35,7 +35,7 @@ assert_type(
         replicas=motet.Autoscale(1, 4, target=10),
         concurrency=8,
         queue=100,
-        environment=motet.Environment(pip=["numpy"], env={"MODE": "fast"}),
+        environment=motet.Environment(pip=["numpy"], requirements="requirements.txt", env={"MODE": "fast"}),
         image=motet.Image(base="debian", apt=("ffmpeg",)),
         assets=motet.Assets(models=["tiny"], secrets=["token"]),
         timeout=None,

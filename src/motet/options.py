@@ -19,6 +19,7 @@ from motet.sources import checked_source
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+FilePath = Annotated[Path | str, Field(union_mode="left_to_right")]  # written as either, kept as a path
 T = TypeVar("T")
 Several = Annotated[list[T] | tuple[T, ...], AfterValidator(tuple)]  # written as either, kept as a tuple
 
@@ -255,12 +256,12 @@ class Environment(Options):
     """
 
     pip: Several[Annotated[str, AfterValidator(checked_requirement)]] = Field(default=(), examples=[("sentencepiece>=0.2",)])
-    requirements: Path | None = Field(default=None, examples=["requirements.txt"])
+    requirements: FilePath | None = Field(default=None, examples=["requirements.txt"])
     env: Mapping[Annotated[str, AfterValidator(_checked_variable)], str] = Field(
         default_factory=dict[str, str], examples=[{"TOKENIZERS_PARALLELISM": "false"}]
     )
     python: Annotated[str, AfterValidator(_checked_python)] | None = Field(default=None, examples=["3.12"])
-    working_dir: Path | None = Field(default=None, examples=["data"])
+    working_dir: FilePath | None = Field(default=None, examples=["data"])
     isolated: bool = False
 
     @property
