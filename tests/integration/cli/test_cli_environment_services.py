@@ -1,5 +1,6 @@
 """Services in their environments: what is there before their code is loaded, and that everything between them is as ever."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ import pytest
 from cli_program import Processes
 from wheels import write_wheel
 
+from motet.environments.interpreters import find_python
+from motet.errors import StartError
 from motet.testing import PATIENCE
 
 TUNE = """
@@ -435,3 +438,88 @@ def test_without_the_process_that_zygotes_come_from_they_are_started(program, wh
     program.write("app.py", APP.replace("text + '!'", "text").replace('score.text + "!"', "score.text"))
     server.until("reloaded: Old")
     assert server.post("/sing", {"text": "la"}).json()[0] == "la 1.0"
+
+
+VERSIONS = """
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import motet
+from pydantic import BaseModel
+
+class Key(Enum):
+    MINOR = "minor"
+
+class Score(BaseModel):
+    key: Key
+    notes: list[int] = []
+
+@dataclass
+class Note:
+    height: int
+
+class Flat(Exception):
+    def __init__(self, by: int, *, why: str) -> None:
+        super().__init__(by)
+        self.by, self.why = by, why
+
+class Other(motet.Service):
+    config = motet.Config(environment=motet.Environment(python="3.OTHER"))
+
+    @motet.endpoint
+    def play(self, score: Score, note: Note) -> dict[str, object]:
+        return {"score": score, "note": Note(note.height + 1), "version": sys.version_info[1], "range": slice(1, 2)}
+
+    @motet.endpoint
+    def scale(self, count: int) -> Iterator[Note]:
+        yield from map(Note, range(count))
+
+    @motet.endpoint
+    def fail(self) -> str:
+        raise Flat(3, why="cold")
+
+    @motet.endpoint
+    def compiled(self) -> dict[str, object]:
+        return {"function": lambda: 1}
+
+class Root(motet.Service):
+    def __init__(self, other: Other) -> None:
+        self.other = other
+
+    @motet.endpoint
+    async def exchange(self) -> list[str]:
+        played = await self.other.play(Score(key=Key.MINOR, notes=[1]), Note(3))
+        found = [repr(played), repr([note async for note in self.other.scale(2)])]
+        try:
+            await self.other.fail()
+        except Flat as error:
+            found.append(f"{error.by} {error.why}")
+        try:
+            await self.other.compiled()
+        except motet.InvalidOutput as error:
+            found.append(str(error))
+        return found
+
+app = Root.bind(Other.bind())
+"""
+
+
+def test_another_minor_version_of_python(program, tmp_path):
+    """With what Motet needs from the machine's index; where there is no other Python, it is refused."""
+    other = next(minor for minor in (12, 13, 14, 11) if minor != sys.version_info[1])
+    program.environment["MOTET_CACHE_DIR"] = str(tmp_path / "cache")
+    program.write("app.py", VERSIONS.replace("OTHER", str(other)))
+    server = program.serve("app.py:app")
+    try:
+        asyncio.run(find_python(f"3.{other}"))
+    except StartError:
+        assert server.wait() == 1
+        assert f"there is no Python 3.{other}" in server.output
+        return
+    played, notes, failed, refused = server.until_ready().post("/exchange").json()
+    score = "Score(key=<Key.MINOR: 'minor'>, notes=[1])"
+    assert played == f"{{'score': {score}, 'note': Note(height=4), 'version': {other}, 'range': slice(1, 2, None)}}"
+    assert (notes, failed) == ("[Note(height=0), Note(height=1)]", "3 cold")
+    assert f"code of Python 3.{other} in it" in refused
