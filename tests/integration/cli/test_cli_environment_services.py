@@ -239,6 +239,15 @@ def test_services_with_equal_variables_share_a_zygote_and_folders_are_relative_t
     assert local.post("/where").json()[2:] == ["110", "cellar"]
 
 
+def test_inline_says_that_it_has_one_process(program, wheels):
+    program.write("code/app.py", SHARED)
+    server = program.serve("code/app.py:app", "--engine", "inline").until_ready()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    variables = "environment.env (it is in Context.environment, not in os.environ)"
+    assert f"inline ignores placement: Bass: environment, {variables}; Alto: {variables}" in server.output
+
+
 def test_a_missing_working_folder_is_refused(program, wheels):
     program.write("app.py", SHARED)
     server = program.serve("app.py:app")
