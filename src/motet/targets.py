@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from motet import check
-from motet.absent import Imports, forget_users_modules
 from motet.binding import Node
 from motet.errors import DefinitionError, Fault, TargetError, UsageError
+from motet.failed_imports import Imports, forget_users_modules
 from motet.graph import reachable
 from motet.identity import is_users_file
 from motet.options import Config
