@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 import motet
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+AT_ONCE = 64  # paragraphs, two batches
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 
 
@@ -99,8 +100,10 @@ class Index(motet.Service):
         self.paragraphs = sorted(read_paragraphs(folder), key=lambda paragraph: len(paragraph.text))
 
     async def start(self) -> None:
-        """Embed all paragraphs. The calls start together, so the embedder gets them in full batches."""
-        vectors = await asyncio.gather(*(self.embedder.embed(f"{p.title}. {p.heading}. {p.text}") for p in self.paragraphs))
+        """Embed all paragraphs. Calls that start together arrive in full batches; each round has the whole timeout of a call."""
+        texts = [f"{p.title}. {p.heading}. {p.text}" for p in self.paragraphs]
+        rounds = [texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE)]
+        vectors = [vector for part in rounds for vector in await asyncio.gather(*(self.embedder.embed(text) for text in part))]
         self.matrix = np.stack(vectors)  # float32, one row of length 1 for each paragraph
 
     @motet.endpoint

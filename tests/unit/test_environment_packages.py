@@ -1,7 +1,9 @@
 """What an environment is made from is read off options and files, and addressed by all that decides what is in it."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +196,11 @@ def test_uvs_own_settings_go_first(way, tmp_path, monkeypatch):
     else:
         write(tmp_path / "config" / "uv" / "uv.toml", '[pip]\nindex-url = "https://uv"\n')
     assert "UV_DEFAULT_INDEX" not in uv_environment()
+
+
+def test_an_environment_reached_through_a_link_is_the_same_server(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(sys.prefix)
+    code = "from motet.environments.recipe import server_folders; print(server_folders())"
+    run = [subprocess.check_output([Path(prefix, "bin", "python"), "-c", code], text=True) for prefix in (sys.prefix, link)]
+    assert run[0] == run[1]

@@ -59,7 +59,8 @@ def canonical(name: str) -> str:
 def server_folders() -> list[str]:
     """Return the folders that hold the packages of this process's Python, in the order of the import path."""
     folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    return [folder for folder in folders if os.path.isdir(folder)]  # noqa: PTH112  # strings, as site has them
+    # Resolved: a server started through a link to its environment is the same server.
+    return [os.path.realpath(folder) for folder in folders if os.path.isdir(folder)]  # noqa: PTH112  # strings, as site has them
 
 
 def server_distributions() -> list[str]:

@@ -53,6 +53,7 @@ from motet.wire.payload import Payload
 BUSY_INTERVAL = 1.0  # s between reports of how much runs
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+CHATTY = ("httpx", "httpx2")  # a line at INFO for each request that a library of the user's makes
 REPLICA_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s%(of_request)s: %(message)s"
 
 
@@ -85,6 +86,8 @@ def _fresh_process(message: Spawn) -> None:
     logging.basicConfig(level=logging.INFO, format=REPLICA_LOG_FORMAT)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_name_request)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     random.seed()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:
