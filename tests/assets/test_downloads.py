@@ -42,7 +42,7 @@ async def download(url, sha256=None, *, limits=None):
 
 def debris(cache):
     """Return all files of the cache but locks."""
-    return [path for path in cache.rglob("*") if path.is_file() and path.name != store.LOCK]
+    return [path for path in cache.rglob("*") if path.is_file() and path.name not in (store.LOCK, store.IN_USE)]
 
 
 def program(url, *more):
@@ -243,7 +243,7 @@ async def test_two_at_once(files):
     first = program(files.url("/a"), SHA)
     assert await asyncio.to_thread(file.held.wait, PATIENCE)
     second = program(files.url("/a"), SHA)
-    assert "another process" in await asyncio.to_thread(second.stdout.readline)
+    assert f"process {first.pid} fetches it just now" in await asyncio.to_thread(second.stdout.readline)
     file.release.set()
     outputs = [await asyncio.to_thread(process.communicate) for process in (first, second)]
     paths = {stdout.strip() for stdout, _ in outputs}
@@ -312,20 +312,35 @@ async def test_prune(files, cache):
     assert list(store.all_kept()) == []
 
 
-async def test_pruned_while_somebody_waits(cache):
-    """A lock that went with its folder is worth nothing; whoever waited for it takes the new one."""
-    folder = store.urls_folder() / "one"
-    waits = asyncio.Event()
-    loop = asyncio.get_running_loop()
+async def test_prune_leaves_what_is_used(files):
+    """Files that a server uses stay, the newest version and older ones; what nobody uses any more goes."""
+    url = files.url("/a")
+    files.add("/a", b"old")
+    await download(url)
+    folder = store.folder_of(url, None)
+    old = folder / store.read(folder).file
+    with store.hold(old):
+        files.add("/a", b"newer")
+        await download(url)
+        new = folder / store.read(folder).file
+        with store.hold(new):
+            assert [store.prune(one, wholly=True) for one in store.all_kept()] == [0]
+            assert (old.read_bytes(), new.read_bytes()) == (b"old", b"newer")
+        assert [store.prune(one, wholly=True) for one in store.all_kept()] == [5]
+        assert (old.exists(), new.exists()) == (True, False)
+    assert [store.prune(one, wholly=True) > 3 for one in store.all_kept()] == [True]
+    assert list(store.all_kept()) == []
+    with pytest.raises(motet.StartError, match="thrown away before it was used"):
+        store.hold(old)
 
-    def wait():
-        with store.locked(folder, lambda: loop.call_soon_threadsafe(waits.set)):
-            return (folder / store.LOCK).exists()
 
-    with store.locked(folder):
-        waiting = asyncio.create_task(asyncio.to_thread(wait))
-        async with asyncio.timeout(PATIENCE):
-            await waits.wait()
-        shutil.rmtree(folder)
-    async with asyncio.timeout(PATIENCE):
-        assert await waiting
+async def test_prune_leaves_what_is_new_since_it_looked(files):
+    url = files.url("/a")
+    files.add("/a", b"old")
+    await download(url)
+    looked = list(store.all_kept())
+    files.add("/a", b"newer")
+    await download(url)
+    assert [store.prune(one, wholly=wholly) for one in looked for wholly in (False, True)] == [0, 0]
+    folder = store.folder_of(url, None)
+    assert (folder / store.read(folder).file).read_bytes() == b"newer"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import motet
+from motet.assets import store
 from motet.engines import assets
 from motet.engines.assets import AssetKeeper, Needs
 from motet.testing import PATIENCE
@@ -91,6 +92,18 @@ async def test_once_in_the_life_of_a_server(files):
     await have(needs(data=[files.url("/a")]))
     assert len(files.requests) == 2
     assert content(found["Search"][files.url("/a")]) == b"a"
+
+
+async def test_kept_while_a_server_uses_it(files):
+    """Replicas that start later, or again, find what was there at the first start."""
+    files.add("/a", b"a")
+    keeper = AssetKeeper(lambda _: None)
+    found, _ = await have(needs(data=[files.url("/a")]), keeper=keeper)
+    (kept,) = store.all_kept()
+    assert store.prune(kept, wholly=True) == 0
+    assert content(found["Search"][files.url("/a")]) == b"a"
+    keeper.close()
+    assert store.prune(kept, wholly=True) > 0
 
 
 async def test_refused(files, monkeypatch):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import os
 import re
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from motet import locks
 from motet.assets import store
 from motet.assets.store import Entry, Partial
 from motet.assets.tasks import UrlTask
@@ -53,6 +53,7 @@ class Download:
         self._progress = progress
         self._note = note
         self._folder = store.folder_of(task.url, task.sha256)
+        self._waits = False
         self.received = 0
 
     async def run(self) -> Path:
@@ -61,7 +62,7 @@ class Download:
         Raises:
             FetchError: it can't be had; the cache is as before, or has the beginning of the file for the next time.
         """
-        async with _locked(self._folder, lambda: self._note("another process fetches it just now; waiting for that")):
+        async with locks.holding(self._folder / store.LOCK, waiting=self._wait):
             entry = store.read(self._folder)
             if entry is None or not entry.pinned:
                 try:
@@ -71,6 +72,11 @@ class Download:
                     raise _disk_error(error, self._folder) from error
             store.note_use(self._folder)
             return self._folder / entry.file
+
+    def _wait(self, fetcher: str) -> None:
+        if not self._waits:
+            self._waits = True
+            self._note(f"{fetcher} fetches it just now; waiting for that")
 
     async def _fetch(self, known: Entry | None) -> Entry:
         """Fetch the file, or what is missing of it; an interruption after at least one byte is followed by another attempt."""
@@ -186,22 +192,6 @@ class Download:
             etag=validators.etag,
             last_modified=validators.last_modified,
         )
-
-
-@contextlib.asynccontextmanager
-async def _locked(folder: Path, waiting: Callable[[], None]) -> AsyncGenerator[None]:
-    """Hold a folder's lock, without keeping the loop from running meanwhile."""
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        loop.call_soon_threadsafe(waiting)
-
-    lock = store.locked(folder, wait)
-    await asyncio.to_thread(lock.__enter__)
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _begun(folder: Path) -> Partial | None:

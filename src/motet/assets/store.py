@@ -2,29 +2,32 @@
 
 Each URL (with its checksum, if it has one) has a folder. In it are a lock, the file in a folder named after its content, and an
 entry, which is written last: without it there is no file, whatever lies there. A new version of a file gets a new folder, since
-replicas may still read the old one.
+replicas may still read the old one. A server holds the versions that it uses: those aren't thrown away.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from motet import locks
 from motet.caching import cache_folder
+from motet.errors import StartError
+from motet.locks import Lock
 
 ENTRY = "entry.json"
 PARTIAL = "partial"
 PARTIAL_STATE = "partial.json"
 LOCK = "lock"
+IN_USE = ".in-use"  # beside a version of the file, whose name has no dot in front; locked by those who use it
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -75,6 +78,7 @@ def read(folder: Path) -> Entry | None:
     try:
         entry = msgspec.json.decode((folder / ENTRY).read_bytes(), type=Entry)
         state = (folder / entry.file).stat()
+        (folder / entry.file).with_name(IN_USE).stat()
     except (OSError, msgspec.MsgspecError):
         return None
     return entry if (state.st_size, state.st_mtime_ns) == (entry.size, entry.modified) else None
@@ -90,6 +94,7 @@ def keep(folder: Path, url: str, sha256: str, *, pinned: bool, etag: str | None,
     """Make the partial file of a folder the file of its URL, safe from a loss of power."""
     version = folder / sha256[:16]
     version.mkdir(mode=0o700, exist_ok=True)
+    (version / IN_USE).touch(mode=0o600)
     file = version / file_name(url)
     partial = folder / PARTIAL
     partial.chmod(0o400)
@@ -144,39 +149,16 @@ def file_name(url: str) -> str:
     return re.sub(r"[^\w.+\-]", "_", name)[-100:].lstrip(".-") or "file"
 
 
-@contextlib.contextmanager
-def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Generator[bool]:
-    """Hold the lock of a folder, which is made.
+def hold(file: Path) -> Lock:
+    """Keep a file from being thrown away, until what is returned is closed or the process ends.
 
-    Args:
-        folder: of a URL.
-        waiting: is called before waiting for another process that has the lock; None for not waiting.
-
-    Yields:
-        Whether it is held; False only without waiting.
+    Raises:
+        StartError: it has been thrown away meanwhile.
     """
-    while True:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / LOCK).open("wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting is None:
-                    yield False
-                    return
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_there(file.fileno(), folder / LOCK):
-                yield True  # closing the file gives it back
-                return
-
-
-def _is_there(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one of a path: `prune` removes folders with their locks, which others may wait for."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+    lock = locks.share(file.with_name(IN_USE))
+    if lock is None:
+        raise StartError("a file was thrown away before it was used", where=str(file), instead="start again; it is fetched anew")
+    return lock
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -192,25 +174,44 @@ def all_kept() -> Iterator[Kept]:
     """Yield what is in the cache."""
     folders = urls_folder()
     for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
-        files = [path.stat() for path in folder.rglob("*") if path.is_file()]
-        entry = read(folder)
-        used = (folder / ENTRY).stat().st_mtime if entry is not None else max((state.st_mtime for state in files), default=0.0)
-        yield Kept(folder, entry, sum(state.st_size for state in files), used)
+        yield _kept(folder)
+
+
+def _kept(folder: Path) -> Kept:
+    files = [path.stat() for path in folder.rglob("*") if path.is_file() and path.name not in (LOCK, IN_USE)]
+    entry = read(folder)
+    used = (folder / ENTRY).stat().st_mtime if entry is not None else max((state.st_mtime for state in files), default=0.0)
+    return Kept(folder, entry, sum(state.st_size for state in files), used)
 
 
 def prune(kept: Kept, *, wholly: bool) -> int:
     """Remove the old versions and the partial file of a URL, or all of it; returns the bytes that are free now.
 
-    What a process is fetching just now is left alone.
+    What a process uses, is fetching just now or has fetched since `kept` was looked up is left alone.
     """
-    with locked(kept.folder) as held:
-        if not held:
+    lock = locks.take(kept.folder / LOCK)
+    if lock is None:
+        return 0
+    with lock:
+        now = _kept(kept.folder)
+        if (now.entry, now.used) != (kept.entry, kept.used):
             return 0
-        if wholly or kept.entry is None:
-            shutil.rmtree(kept.folder)
-            return kept.size
         drop_partial(kept.folder)
-        for version in kept.folder.iterdir():
-            if version.is_dir() and version.name != Path(kept.entry.file).parent.name:
-                shutil.rmtree(version)
-        return kept.size - sum(path.stat().st_size for path in kept.folder.rglob("*") if path.is_file())
+        current = (kept.folder / kept.entry.file).parent if kept.entry is not None and not wholly else None
+        versions = [path for path in kept.folder.iterdir() if path.is_dir() and path != current]
+        gone = [_thrown_away(version) for version in versions]
+        if current is None and all(gone):
+            shutil.rmtree(kept.folder)
+            return now.size
+        return now.size - _kept(kept.folder).size
+
+
+def _thrown_away(version: Path) -> bool:
+    """Throw a version of a file away unless somebody uses it; returns whether it is gone."""
+    path = version / IN_USE
+    users = locks.take(path, create=False)
+    if users is None and path.exists():
+        return False
+    with users or contextlib.nullcontext():
+        shutil.rmtree(version)
+    return True

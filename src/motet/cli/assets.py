@@ -19,6 +19,7 @@ from motet.cli.processes import duration, table
 from motet.cli.program import Commands, Program, with_traceback_option
 from motet.engines.assets import TOKEN, AssetKeeper, needs_of
 from motet.secret_sources import Wanted, find, sources_of
+from motet.sources import shown
 
 HEADINGS = ("SIZE", "USED", "CHECKSUM", "URL")
 UNUSED_FOR = "30d"
@@ -54,7 +55,7 @@ def fetch_(*, target: str, env_files: tuple[str, ...], secrets: tuple[str, ...])
     found = asyncio.run(AssetKeeper(_say).have([needs_of(node, given) for node in nodes]))
     for service, paths in found.items():
         for text, path in paths.items():
-            click.echo(f"{service}: {relative(path)}" if text == path else f"{service}: {text} is {relative(path)}")
+            click.echo(f"{service}: {relative(path)}" if text == path else f"{service}: {shown(text)} is {relative(path)}")
     if not found:
         click.echo("No service declares models or data.")
 
@@ -85,12 +86,12 @@ def list_(*, as_json: bool) -> None:
 
 @click.command("prune")
 @click.option("--older-than", default=UNUSED_FOR, show_default=True, metavar="TIME", help="How long unused: 12h, 30d.")
-@click.option("--all", "everything", is_flag=True, help="All that nobody fetches just now.")
+@click.option("--all", "everything", is_flag=True, help="All that no server uses and nobody fetches just now.")
 @with_traceback_option
 def prune_(*, older_than: str, everything: bool) -> None:
     """Throw away files that no start has used for a while, older versions of the others, and what was interrupted.
 
-    A server that runs keeps what it has open, and looks for the rest at its next start.
+    What a server uses or somebody fetches just now stays, whatever is asked for.
 
     \b
     Examples:

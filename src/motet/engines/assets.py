@@ -18,6 +18,7 @@ from motet.caching import size_text
 from motet.engines.local.processes import end_of, kill, start_process
 from motet.errors import StartError
 from motet.graph import GraphNode
+from motet.locks import Lock
 from motet.options import Assets
 from motet.secret_sources import API_KEY, NOTHING_FOUND, Found
 from motet.sources import HubSource, Kind, LocalSource, UrlSource, parse_source, shown
@@ -80,7 +81,7 @@ class _Wanted:
 
 
 class AssetKeeper:
-    """Has assets in place, each once; those that were there are taken for good as long as this lives.
+    """Has assets in place, each once; those that were there are taken for good, and aren't thrown away, until this is closed.
 
     Args:
         report: gets a line for each thing that a person should know.
@@ -89,6 +90,13 @@ class AssetKeeper:
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self._there: dict[Task, str] = {}
+        self._held: dict[Task, Lock] = {}
+
+    def close(self) -> None:
+        """Let go of what was in place."""
+        for lock in self._held.values():
+            lock.close()
+        self._held.clear()
 
     async def have(self, needs: Sequence[Needs]) -> dict[str, dict[str, str]]:
         """Have all assets of some services in place, several at once.
@@ -102,6 +110,9 @@ class AssetKeeper:
         wanted = self._look(needs)
         if missing := {task: asset for task, asset in wanted.items() if task not in self._there}:
             self._there |= await self._fetch(missing)
+        for task in wanted:
+            if isinstance(task, UrlTask) and task not in self._held:
+                self._held[task] = store.hold(Path(self._there[task]))
         return {need.service: self._paths(need) for need in needs if need.declared()}
 
     def _look(self, needs: Sequence[Needs]) -> dict[Task, _Wanted]:
@@ -117,7 +128,10 @@ class AssetKeeper:
         for task in wanted:
             if (path := self._there.pop(task, None)) is not None and Path(path).exists():
                 self._there[task] = path
-            elif (ready := _ready(task)) is not None:
+                continue
+            if (lock := self._held.pop(task, None)) is not None:
+                lock.close()
+            if (ready := _ready(task)) is not None:
                 self._there[task] = str(ready)
         return wanted
 

@@ -228,6 +228,7 @@ class InlineEngine:
         for app in reversed(list(self._apps)):
             await self.delete(app)
         self._router.close()
+        self._assets.close()
         if self._data is not None:
             shutil.rmtree(self._data, ignore_errors=True)
 

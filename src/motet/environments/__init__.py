@@ -2,6 +2,6 @@
 
 from motet.environments.building import Built, build, hold, resolve
 from motet.environments.packages import Packages, packages_of
-from motet.environments.store import Hold, Stored, prune, stored
+from motet.environments.store import Stored, prune, stored
 
-__all__ = ["Built", "Hold", "Packages", "Stored", "build", "hold", "packages_of", "prune", "resolve", "stored"]
+__all__ = ["Built", "Packages", "Stored", "build", "hold", "packages_of", "prune", "resolve", "stored"]

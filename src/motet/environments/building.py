@@ -16,6 +16,7 @@ from motet.environments.commands import TELL_EVERY, Progress, redacted
 from motet.environments.packages import Packages
 from motet.environments.recipe import address
 from motet.errors import StartError
+from motet.locks import Lock
 
 AT_ONCE = 4  # environments that one process builds
 
@@ -58,7 +59,7 @@ async def build(packages: Packages, *, services: Sequence[str], report: Callable
     return Built(key=key, folder=folder, python=store.python_of(folder), version=version, layered=record.layered)
 
 
-def hold(built: Built) -> store.Hold:
+def hold(built: Built) -> Lock:
     """Keep an environment from being thrown away, until what is returned is closed or the process ends.
 
     Raises:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from motet import locks
 from motet.caching import cache_folder
 from motet.errors import StartError
+from motet.locks import Lock
 
 MARKER = "environment.json"  # written last: a folder without it isn't finished
-LOCK_LOOK = 0.05  # s between looks at a lock that another builder has
 TRASH = ".trash-"
 
 
@@ -98,33 +97,16 @@ def touch(folder: Path) -> None:
         os.utime(folder / MARKER)
 
 
-class Hold:
-    """Keeps an environment from being thrown away, until it is closed or the process ends."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def close(self) -> None:
-        """Let go of it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
-
-
-def hold(folder: Path) -> Hold:
-    """Hold the environment in a folder.
+def hold(folder: Path) -> Lock:
+    """Keep an environment from being thrown away, until what is returned is closed or the process ends.
 
     Raises:
         StartError: it has been thrown away meanwhile.
     """
-    marker = folder / MARKER
-    with contextlib.suppress(OSError):
-        descriptor = os.open(marker, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if _is_same(descriptor, marker):
-            return Hold(descriptor)
-        os.close(descriptor)
-    raise StartError("an environment was thrown away before it was used", where=str(folder), instead="start again; it is built anew")
+    lock = locks.share(folder / MARKER)
+    if lock is None:
+        raise StartError("an environment was thrown away before it was used", where=str(folder), instead="start again; it is built anew")
+    return lock
 
 
 @contextlib.asynccontextmanager
@@ -136,53 +118,21 @@ async def building(folder: Path, *, waiting: Callable[[str], None]) -> AsyncGene
         waiting: is called with who builds it, again and again, while somebody else does.
     """
     path = _lock_path(folder)
-    while (descriptor := _locked(path)) is None:
-        waiting(_builder(path))
-        await asyncio.sleep(LOCK_LOOK)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        _unlock(descriptor, path, folder)
+    async with locks.holding(path, waiting=waiting):
+        try:
+            yield
+        finally:
+            _forget(path, folder)
 
 
-def _unlock(descriptor: int, path: Path, folder: Path) -> None:
-    if not folder.exists():  # nothing came of it
+def _forget(path: Path, folder: Path) -> None:
+    """Remove the lock of an environment that nothing came of."""
+    if not folder.exists():
         path.unlink(missing_ok=True)
-    os.close(descriptor)
 
 
 def _lock_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
-
-
-def _locked(path: Path) -> int | None:
-    """Return a descriptor that holds a builder's lock, or None if somebody else has it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        if _is_same(descriptor, path):
-            return descriptor
-        os.close(descriptor)  # removed between opening and locking
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _builder(path: Path) -> str:
-    try:
-        return f"process {int(path.read_text())}"
-    except (OSError, ValueError):  # it has just begun
-        return "another process"
 
 
 def clear(folder: Path) -> None:
@@ -193,10 +143,9 @@ def clear(folder: Path) -> None:
 
 def discard(folder: Path) -> None:
     """Throw a folder away; from the first moment on nobody finds it under its name."""
-    if folder.exists():
-        trash = Path(tempfile.mkdtemp(prefix=TRASH, dir=folder.parent))
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(trash / folder.name)
+    trash = folder.with_name(f"{TRASH}{folder.name}-{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
 
 
@@ -221,16 +170,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _is_in_use(folder: Path) -> bool:
-    for path in (_lock_path(folder), folder / MARKER):
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            finally:
-                os.close(descriptor)
-    return False
+    return locks.is_held(_lock_path(folder)) or locks.is_held(folder / MARKER)
 
 
 def prune(*, unused_for: float = 0.0) -> list[Stored]:
@@ -245,22 +185,16 @@ def prune(*, unused_for: float = 0.0) -> list[Stored]:
 
 
 def _prune(folder: Path) -> bool:
-    lock = _locked(_lock_path(folder))
-    if lock is None:
+    path, marker = _lock_path(folder), folder / MARKER
+    if (builders := locks.take(path)) is None:
         return False
-    marker: int | None = None
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            marker = os.open(folder / MARKER, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        discard(folder)
-        _lock_path(folder).unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)
-        if marker is not None:
-            os.close(marker)
+    with builders:
+        users = locks.take(marker, create=False)
+        if users is None and marker.exists():
+            return False
+        with users or contextlib.nullcontext():
+            discard(folder)
+        path.unlink(missing_ok=True)
     return True
 
 

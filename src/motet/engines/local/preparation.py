@@ -56,6 +56,10 @@ class Preparation:
         for task in self._running:
             task.cancel()
 
+    def close(self) -> None:
+        """Let go of what was kept in place for nodes; they have ended."""
+        self._assets.close()
+
     async def prepare(self, plan: AppPlan, zygote: Zygote) -> tuple[AppPlan, dict[str, Prepared]]:
         """Return the plan, in which nodes that were given other values are other nodes, and what each is made with, by its name.
 

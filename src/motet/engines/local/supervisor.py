@@ -428,6 +428,7 @@ class Supervisor:
         if self._server is not None:
             self._server.close()
         self._watching.cancel()
+        self._preparation.close()
         self.folder.remove()
         self.ended.set()
 
