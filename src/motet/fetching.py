@@ -296,15 +296,16 @@ class Fetcher:
 
     async def _addresses(self, url: httpx.URL, port: int) -> list[str]:
         """Return the addresses of a host, all of which may be dialled; one that may not be makes the whole name suspicious."""
+        host = url.raw_host.decode("ascii")  # as it is sent and certified; the resolver has another, older way to encode names
         try:
-            found = await self._resolve(url.host, port)
+            found = await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise FetchError("the host isn't known", where=shown(url), found=f"{url.host}: {error}", instead=_proxy_advice()) from None
         addresses = [ipaddress.ip_address(text) for text in found]
         if not addresses:
             raise FetchError("the host isn't known", where=shown(url), found=f"{url.host} has no address")
         for address in addresses:
-            if not self._allow.permits(url.host, address):
+            if not self._allow.permits(host, address):
                 raise FetchRefused(
                     "the host isn't a public one, and nothing else is fetched from",
                     where=shown(url),

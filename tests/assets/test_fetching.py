@@ -89,6 +89,16 @@ async def test_rebinding(files):
         await fetch(files.url("/a", host="my.host"), resolver=resolving(my_host=[]))
 
 
+async def test_names_of_other_scripts(files):
+    """What is resolved is the name that is sent and that certificates are checked for: Python's resolver would take ss for ß."""
+    files.add("/a", b"a")
+    name = "xn--strae-oqa.example"
+    resolve = resolving(**{name.replace(".", "_"): ["127.0.0.1"]})
+    assert await fetch(files.url("/a", host="straße.example"), resolver=resolve) == (200, b"a")
+    assert resolve.asked == [name]
+    assert files.requests[0][1]["host"] == f"{name}:{files.port}"
+
+
 async def test_next_address_if_one_is_dead(files):
     files.add("/a", b"a")
     addresses = resolving(my_host=["127.0.0.2", "127.0.0.1"])  # nothing listens at the first
