@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from motet.errors import DefinitionError, Fault
-from motet.requirements import checked_requirement
+from motet.requirements import checked_requirement, redacted
 from motet.sources import checked_source
 
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -73,7 +73,7 @@ def option_faults(owner: type[BaseModel], error: ValidationError, *, place: str)
             field = owner.model_fields[path]
             good = field.examples[0] if field.examples else field.get_default(call_default_factory=True)
             instead = f"such as {path}={good!r}"
-        faults[path] = Fault(place=place, subject=owner.__name__, message=message, found=repr(problem["input"]), instead=instead)
+        faults[path] = Fault(place=place, subject=owner.__name__, message=message, found=redacted(repr(problem["input"])), instead=instead)
     return list(faults.values())
 
 

@@ -8,6 +8,7 @@ _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _VERSION = r"\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+\s*"
 _VERSIONS = rf"{_VERSION}(?:,{_VERSION})*,?\s*"
 _REQUIREMENT = re.compile(rf"{_NAME}\s*(?:\[[\s\w,.-]*\]\s*)?(?:@\s*\S+\s*|{_VERSIONS}|\({_VERSIONS}\)\s*)?(?:;.+)?").fullmatch
+_CREDENTIALS = re.compile(r"(://)[^/\s?#]+@")
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
 
 
@@ -15,6 +16,11 @@ def is_location(requirement: str) -> bool:
     """Whether a requirement is a path or a URL rather than a name."""
     text = requirement.partition(";")[0].partition(" --")[0].strip()
     return "@ " not in text and (text.startswith(".") or "/" in text or text.endswith(_ARCHIVES))
+
+
+def redacted(text: str) -> str:
+    """Return text with the user and password of each URL in it hidden."""
+    return _CREDENTIALS.sub(r"\1****@", text)
 
 
 def checked_requirement(text: str) -> str:
@@ -28,6 +34,6 @@ def checked_requirement(text: str) -> str:
         message = f"a requirement is {'empty' if not plain else 'of several lines'}; write one as pip does, such as 'sentencepiece>=0.2'"
         raise ValueError(message)
     if not plain.startswith("-") and not is_location(plain) and not _REQUIREMENT(plain.partition(" --")[0]):
-        message = f"{plain!r} is no requirement; write one as pip does, such as 'sentencepiece>=0.2'"
+        message = f"{redacted(plain)!r} is no requirement; write one as pip does, such as 'sentencepiece>=0.2'"
         raise ValueError(message)
     return plain

@@ -35,7 +35,7 @@ def test_wrong(option, text, problem):
         motet.Assets(**{option: [text]})
     (fault,) = caught.value.faults
     assert (fault.subject, Path(fault.place.rpartition(":")[0])) == ("Assets", Path(__file__))
-    assert "secret" not in fault.message
+    assert "secret" not in str(fault)
 
 
 def test_what_they_stand_for(tmp_path):

@@ -57,6 +57,22 @@ def test_when_the_servers_packages_are_there(options, layered, tmp_path):
     assert packages_of(Environment(**options), tmp_path).layered is layered
 
 
+@pytest.mark.parametrize("password", ["hunter2", "hun@ter2"])
+def test_passwords_are_not_shown(password, tmp_path):
+    """Neither where the option is checked nor where its files are."""
+    url = f"https://joe:{password}@host/simple"
+    write(tmp_path / "requirements.txt", f"--index {url}\n")
+    with pytest.raises(DefinitionError) as caught:
+        packages_of(Environment(requirements="requirements.txt"), tmp_path)
+    with pytest.raises(DefinitionError) as other:
+        Environment(pip=[f"a\nb {url}"])
+    faults = [*caught.value.faults, *other.value.faults]
+    assert len(faults) == 2
+    for fault in faults:
+        assert "https://****@host/simple" in fault.found
+        assert "ter2" not in str(fault)
+
+
 def test_requirements_file(tmp_path):
     wheel = write(tmp_path / "wheels" / "w-1.0-py3-none-any.whl", "")
     write(tmp_path / "src" / "pyproject.toml", "")

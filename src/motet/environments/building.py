@@ -12,11 +12,12 @@ from pathlib import Path
 
 from motet.caching import size_text
 from motet.environments import store
-from motet.environments.commands import TELL_EVERY, Progress, redacted
+from motet.environments.commands import TELL_EVERY, Progress
 from motet.environments.packages import Packages
 from motet.environments.recipe import address
 from motet.errors import StartError
 from motet.locks import Lock
+from motet.requirements import redacted
 
 AT_ONCE = 4  # environments that one process builds
 

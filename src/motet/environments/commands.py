@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from motet.requirements import redacted
+
 WARDEN = Path(__file__).with_name("warden.py")
 TELL_EVERY = 5.0  # s
 KEPT = 400  # lines of a command's output
@@ -22,12 +24,6 @@ STREAM_LIMIT = 2**20  # bytes of one line
 
 # What pip says of packages that stay where they are, and of indexes that don't have one.
 _UNINTERESTING = re.compile(r"\s*(Can't uninstall|Not uninstalling|Found existing|WARNING: Location)").match
-_CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
-
-
-def redacted(text: str) -> str:
-    """Return text with the user and password of each URL in it hidden."""
-    return _CREDENTIALS.sub(r"\1****@", text)
 
 
 @dataclass

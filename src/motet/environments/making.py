@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from motet.environments.commands import CommandFailed, Progress, redacted
+from motet.environments.commands import CommandFailed, Progress
 from motet.environments.conflicts import unmet
 from motet.environments.installers import Work, find_installer
 from motet.environments.packages import Packages
 from motet.environments.venvs import OWN_VERSION, make_venv, site_packages
 from motet.errors import StartError
+from motet.requirements import redacted
 
 SHOWN = 15  # of the last lines of an installer that failed
 NAMED = 3  # requirements in a line of progress, and conflicts

@@ -15,7 +15,7 @@ import msgspec
 
 from motet.errors import DefinitionError, Fault
 from motet.options import Environment
-from motet.requirements import checked_requirement, is_location
+from motet.requirements import checked_requirement, is_location, redacted
 
 WHOLE = 16 * 2**20  # bytes up to which a local file is known by its content, beyond by size and time
 PROJECT_FILES = frozenset({"pyproject.toml", "setup.cfg", "setup.py"})  # what an editable project's environment depends on
@@ -195,7 +195,7 @@ class _Reader:
         return str(path)
 
     def _fault(self, around: _Around, message: str, found: str, instead: str) -> None:
-        self.faults.append(Fault(place=around.place, subject=self.subject, message=message, found=found, instead=instead))
+        self.faults.append(Fault(place=around.place, subject=self.subject, message=message, found=redacted(found), instead=instead))
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
