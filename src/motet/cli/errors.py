@@ -126,4 +126,5 @@ def _is_users(frame: str) -> bool:
 def relative(text: str) -> str:
     """Return text with paths under the current folder made short."""
     folder = str(Path.cwd())
-    return text.replace(folder + "/", "") if folder != "/" else text
+    # Only where a path begins: below /mnt, say, may be a folder of the same name.
+    return re.sub(rf"(?<![\w.~/-]){re.escape(folder)}/", "", text) if folder != "/" else text

@@ -14,6 +14,6 @@ def advice(error: OSError) -> str | None:
         return "more memory, fewer replicas, or a smaller model"
     if error.errno == errno.EAGAIN:
         return f"a higher limit of processes; ulimit -u is {resource.getrlimit(resource.RLIMIT_NPROC)[0]}"
-    if error.errno == errno.ENOSPC:
-        return "room on the disk that holds the runtime folder, or another one in MOTET_RUNTIME_DIR"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "room on the disk, or another one: MOTET_CACHE_DIR for what is built and fetched, MOTET_RUNTIME_DIR for the runtime folder"
     return None
