@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import click
 
 from motet.cli.errors import explain, relative
+from motet.engines.local.logs import LOG_FORMAT
 from motet.engines.local.plan import AppPlan
 from motet.graph_views import route_text
 from motet.options import HttpOptions
 from motet.secret_sources import Sources
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_ROUTES = 12  # shown at start
 SAME_PRESS = 0.2  # s in which a signal comes again because a wrapper passes on what the terminal has sent to all already

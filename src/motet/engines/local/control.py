@@ -153,6 +153,23 @@ class Answer(Message, frozen=True):
     status: ServerStatus | None = None
 
 
+# -- between the supervisor and the stem -------------------------------------------------------------------------------
+
+
+class WantedZygote(msgspec.Struct, frozen=True):
+    """A zygote that is wanted; its end of the connection comes along."""
+
+    folder: str
+    supervisor: int
+    variables: dict[str, str]
+    environment: str | None = None  # folder of a virtual environment
+    python: str | None = None
+
+
+pack_wanted = msgspec.msgpack.Encoder().encode
+unpack_wanted = msgspec.msgpack.Decoder(WantedZygote).decode
+
+
 # -- between the supervisor and a zygote -------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from setproctitle import setproctitle
 
 from motet.engines.local.control import Accept, Apps, Drain, Drained, Hello, Ready, Routed, Stop, connect
 from motet.engines.local.directory import Directory
-from motet.engines.local.replica_process import LOG_FORMAT
+from motet.engines.local.logs import LOG_FORMAT
 from motet.gateway.limits import Limits
 from motet.gateway.server import Gateway
 from motet.linux import die_with_parent

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop
+from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop, WantedZygote, pack_wanted
 from motet.engines.local.given import variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
-from motet.engines.local.stem import Request, encode_request
 from motet.errors import StartError
 from motet.secret_sources import API_KEY, ENVIRONMENT, Sources, env_variables
 from motet.wire import failure
@@ -155,11 +154,11 @@ class Stem:
         if self._connection is None or not (own or home.layer is not None):
             return 0
         variables = {name: value for name, value in home.variables.items() if name != API_KEY}
-        request = Request(str(folder), os.getpid(), variables, home.layer, home.python)
+        wanted = WantedZygote(str(folder), os.getpid(), variables, home.layer, home.python)
         loop = asyncio.get_running_loop()
         async with self._lock:
             try:
-                socket.send_fds(self._connection, [encode_request(request)], [descriptor.fileno()])
+                socket.send_fds(self._connection, [pack_wanted(wanted)], [descriptor.fileno()])
                 return int.from_bytes(await loop.sock_recv(self._connection, 8), "little")
             except OSError:  # it was killed; processes can still be started
                 return 0

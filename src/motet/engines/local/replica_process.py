@@ -17,7 +17,7 @@ from setproctitle import setproctitle
 
 from motet import redaction
 from motet.absent import set_place
-from motet.context import Context, current_scope
+from motet.context import Context
 from motet.engines.hardware import visible_cards
 from motet.engines.local.control import (
     Busy,
@@ -37,6 +37,7 @@ from motet.engines.local.control import (
 from motet.engines.local.directory import Directory
 from motet.engines.local.given import Threads, take_what_was_given
 from motet.engines.local.listener import Listener
+from motet.engines.local.logs import log_as_replica
 from motet.engines.local.plan import NodePlan
 from motet.graph import Dependency, map_dependencies
 from motet.options import CallOptions
@@ -51,10 +52,6 @@ from motet.wire.memory import open_pool
 from motet.wire.payload import Payload
 
 BUSY_INTERVAL = 1.0  # s between reports of how much runs
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-CHATTY = ("httpx", "httpx2")  # a line at INFO for each request that a library of the user's makes
-REPLICA_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s%(of_request)s: %(message)s"
 
 
 def run_replica(message: Spawn) -> None:
@@ -83,24 +80,13 @@ def _fresh_process(message: Spawn) -> None:
         os.setpgid(0, 0)  # what this process leaves behind ends with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor stops replicas over their connection, after draining
-    logging.basicConfig(level=logging.INFO, format=REPLICA_LOG_FORMAT)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_name_request)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    log_as_replica()
     random.seed()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:
         numpy.random.seed()
     if torch is not None:
         torch.seed()
-
-
-def _name_request(record: logging.LogRecord) -> bool:
-    """Add to a line of the log which request it belongs to."""
-    scope = current_scope()
-    record.of_request = f" [{scope.request_id}]" if scope is not None else ""
-    return True
 
 
 def node_class(node: NodePlan) -> type:

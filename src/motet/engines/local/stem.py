@@ -15,29 +15,15 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 from setproctitle import setproctitle
 
 from motet.engines.local import zygote
+from motet.engines.local.control import WantedZygote, unpack_wanted
 from motet.linux import die_with_parent
 
 MAX_REQUEST = 2**20
 # Variables that a process has to be started with: its loader, its C library, or what is loaded here already, look at them once.
 AT_START = ("LD_", "GLIBC_", "MALLOC_", "PYTHON", "PYDANTIC_", "UVLOOP_", "LC_", "LANG", "TZ", "OPENSSL_")
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A zygote that is wanted; its end of the connection comes along."""
-
-    folder: str
-    supervisor: int
-    variables: dict[str, str]
-    environment: str | None = None  # folder of a virtual environment
-    python: str | None = None
-
-
-encode_request = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Request).decode
 
 
 def main() -> None:
@@ -55,13 +41,13 @@ def main() -> None:
         data, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST, 1)
         if not data:
             return
-        request, descriptor = _decode(data), descriptors[0]
+        request, descriptor = unpack_wanted(data), descriptors[0]
         pid = _fork(request, connection, descriptor) if _fits(request) else 0
         os.close(descriptor)
         connection.sendall(pid.to_bytes(8, "little"))
 
 
-def _fits(request: Request) -> bool:
+def _fits(request: WantedZygote) -> bool:
     """Whether a fork of this process is as good as a process of its own."""
     if any(name.startswith(AT_START) for name in request.variables):
         return False
@@ -81,7 +67,7 @@ def _own_path() -> list[str] | None:
     return None if last is None else sys.path[: last + 1]
 
 
-def _fork(request: Request, connection: socket.socket, descriptor: int) -> int:
+def _fork(request: WantedZygote, connection: socket.socket, descriptor: int) -> int:
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as pipe:
         middle = zygote.forked()
@@ -93,7 +79,7 @@ def _fork(request: Request, connection: socket.socket, descriptor: int) -> int:
     return pid
 
 
-def _middle(request: Request, connection: socket.socket, descriptor: int, writer: int) -> None:
+def _middle(request: WantedZygote, connection: socket.socket, descriptor: int, writer: int) -> None:
     """Fork once more and end, so that the supervisor becomes the parent of the zygote."""
     status = 1
     try:

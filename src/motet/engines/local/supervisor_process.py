@@ -17,8 +17,8 @@ from motet.engines.hardware import detect
 from motet.engines.local.control import Answer, ControlConnection, Hello
 from motet.engines.local.descriptors import allow_many_descriptors
 from motet.engines.local.listening import listen, url_of
+from motet.engines.local.logs import LOG_FORMAT
 from motet.engines.local.processes import until_end
-from motet.engines.local.replica_process import LOG_FORMAT
 from motet.engines.local.supervisor import Supervisor
 from motet.errors import MotetError
 from motet.options import HttpOptions
