@@ -237,6 +237,40 @@ async def test_threads_of_libraries_that_are_loaded_later():
         assert (await replica.see())["threads"] == {"1"}
 
 
+class Forked(motet.Service):
+    """Tells what its parent, before the fork, and itself have in the environment."""
+
+    config = motet.Config(environment=motet.Environment(env={"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "3"}), concurrency=2)
+    before: dict[str, str | None]
+
+    @classmethod
+    def preload(cls) -> None:
+        import torch  # noqa: PLC0415  # in the process that replicas are forked from
+
+        torch.ones(300, 300) @ torch.ones(300, 300)
+        cls.before = {name: os.environ.get(name) for name in THREADS}
+
+    @motet.endpoint
+    def look(self) -> dict[str, Any]:
+        import torch  # noqa: PLC0415  # loaded
+        from threadpoolctl import threadpool_info  # noqa: PLC0415  # in this thread
+
+        found = {each["internal_api"]: each["num_threads"] for each in threadpool_info()}
+        torch.ones(300, 300) @ torch.ones(300, 300)  # hangs where the parent of this process ran several threads
+        now = {name: os.environ.get(name) for name in THREADS}
+        return {"before": self.before, "now": now, "torch": torch.get_num_threads(), "libraries": found}
+
+
+async def test_declared_threads_are_those_of_replicas_and_not_of_what_they_are_forked_from():
+    """A process that ran several threads can't be forked; so what a service declares takes effect in its replicas."""
+    async with asyncio.timeout(PATIENCE), motet.run(Forked.bind()) as forked:
+        seen = await forked.look()
+    assert seen["before"] == dict.fromkeys(THREADS, "1")
+    assert seen["now"] == {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "3", "MKL_NUM_THREADS": "1"}
+    assert seen["torch"] == 4
+    assert {name: seen["libraries"][name] for name in ("openmp", "openblas")} == {"openmp": 4, "openblas": 3}
+
+
 class Hungry(motet.Service):
     """Takes memory on request, itself or in a process that it starts."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,45 +21,55 @@ from motet.options import Config
 if TYPE_CHECKING:
     from threadpoolctl import LibController
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# By what threadpoolctl calls the libraries that look at them.
+_VARIABLES = {"openmp": "OMP_NUM_THREADS", "openblas": "OPENBLAS_NUM_THREADS", "mkl": "MKL_NUM_THREADS"}
+THREAD_VARIABLES = tuple(_VARIABLES.values())
 
 
 def variables_of(placement: Placement, config: Config) -> dict[str, str]:
-    """Return the environment variables that follow from a placement; what the service declares in its `Environment` stays."""
+    """Return the environment variables that follow from a placement; of what the service declares in its `Environment` that counts."""
     variables: dict[str, str] = dict.fromkeys(THREAD_VARIABLES, str(config.resources.threads))
     if placement.gpus is not None:
         variables[CARDS_VARIABLE] = ",".join(placement.real_cards)
-    return {name: value for name, value in variables.items() if name not in config.environment.env}
+    return {name: config.environment.env.get(name, value) for name, value in variables.items()}
 
 
 def take_what_was_given(placement: Placement, config: Config) -> Threads:
     """Set this process to what it was given; returns what threads that it starts have to do."""
-    os.environ.update(variables_of(placement, config))
+    variables = variables_of(placement, config)
+    os.environ.update(variables)
     if placement.cores:
         for task in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(task.name), placement.cores)
-    return Threads(config.resources.threads)
+    return Threads({library: _number(variables[name], config.resources.threads) for library, name in _VARIABLES.items()})
+
+
+def _number(said: str, otherwise: int) -> int:
+    """Return the number of threads that a variable says; OpenMP takes a list, too, of which the first counts here."""
+    first = said.partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else otherwise
 
 
 class Threads:
-    """Sets numeric libraries that are loaded already to a number of threads.
+    """Sets numeric libraries that are loaded already to a number of threads, each by its name.
 
     OpenMP keeps the number for each thread that calls it, and new ones begin with what the environment said when the library was
     loaded: so each has to set its own.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, counts: Mapping[str, int]) -> None:
         self._libraries: list[LibController] = []
-        if count > 1:  # else that is what they have
+        if max(counts.values()) > 1:  # else that is what they have
             from threadpoolctl import ThreadpoolController  # noqa: PLC0415  # most replicas don't need it
 
-            found = ThreadpoolController()
-            found.limit(limits=count)
-            self._libraries = found.select(user_api="openmp").lib_controllers
+            for library in ThreadpoolController().lib_controllers:
+                library.set_num_threads(counts.get(library.internal_api, counts["openmp"]))
+                if library.user_api == "openmp":
+                    self._libraries.append(library)
         if (torch := sys.modules.get("torch")) is not None:
             # One thread, too: after a fork torch makes its pool anew, and two threads that do so at the same time fail.
-            torch.set_num_threads(count)
-        self._count = count
+            torch.set_num_threads(counts["openmp"])
+        self._count = counts["openmp"]
 
     def prepare(self) -> None:
         """Set the calling thread."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop, WantedZygote, pack_wanted
-from motet.engines.local.given import variables_of
+from motet.engines.local.given import THREAD_VARIABLES, variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
 from motet.errors import StartError
 from motet.secret_sources import API_KEY, ENVIRONMENT, Sources, env_variables
@@ -196,7 +196,10 @@ class Zygote:
     async def start(self, variables: Mapping[str, str] | None = None) -> None:
         """Start the process, with some environment variables more."""
         ours, theirs = socket.socketpair()
-        home = replace(self.home, variables={**self.home.given, **self.home.variables, **(variables or {})})
+        declared = {**self.home.given, **self.home.variables}
+        # What is forked from runs one thread; each replica is set to the number that its service declares.
+        declared = {name: value for name, value in declared.items() if name not in THREAD_VARIABLES}
+        home = replace(self.home, variables={**declared, **(variables or {})})
         with theirs:
             self.pid = await self._stem.fork(theirs, self._folder, home) or start_process(
                 "motet.engines.local.zygote",
