@@ -41,8 +41,17 @@ def adopt_orphans() -> None:
 
 def peer_is_own(connection: socket.socket) -> bool:
     """Whether the process at the other end of a Unix socket runs under this process's user."""
-    _, uid, _ = _PEER_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size))
-    return bool(uid == os.getuid())
+    return _peer(connection)[1] == os.getuid()
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """Return the id of the process that has connected to a Unix socket."""
+    return _peer(connection)[0]
+
+
+def _peer(connection: socket.socket) -> tuple[int, int]:
+    pid, uid, _ = _PEER_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size))
+    return pid, uid
 
 
 def fork_hazard() -> str | None:

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 import motet
+from motet.engines.local.control import Hello, connect
+from motet.engines.local.folder import servers
 from motet.testing import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -66,3 +68,16 @@ async def test_options_of_http():
         assert (answer.json(), answer.headers["access-control-allow-origin"]) == (1, "*")
     with pytest.raises(motet.UsageError, match="port"):
         await motet.run(One.bind(), http=http)
+
+
+async def test_another_process_that_says_to_be_a_replica(monkeypatch):
+    """It isn't given the secrets of that, nor anything else."""
+    monkeypatch.setenv("MOTET_TEST_TOKEN", "of the service alone")
+    node = One.bind().options(assets=motet.Assets(secrets=["MOTET_TEST_TOKEN"]))
+    async with asyncio.timeout(PATIENCE), motet.run(node):
+        (server,) = await motet.status()
+        (replica,) = server.apps[0].nodes[0].replicas
+        (control,) = [str(folder / "control") for folder, card in servers() if card.pid == server.pid]
+        connection = await connect(control, Hello(role="replica", identity=replica.identity, pid=replica.pid))
+        assert await connection.receive() is None
+        await connection.close()

@@ -13,7 +13,7 @@ from motet.engines.interface import Placement, ServerStatus
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe
 from motet.errors import MotetError
 from motet.gateway.routes import AppRoutes
-from motet.linux import peer_is_own
+from motet.linux import peer_is_own, peer_pid
 from motet.runtime.plans import HandleSpec
 from motet.secret_sources import Sources
 from motet.wire.failure import Failure
@@ -274,6 +274,11 @@ class ControlConnection:
     def is_own(self) -> bool:
         """Whether the other end runs under this process's user."""
         return peer_is_own(self._writer.get_extra_info("socket"))
+
+    @property
+    def peer(self) -> int:
+        """The id of the process that has connected, as the kernel knows it."""
+        return peer_pid(self._writer.get_extra_info("socket"))
 
     def send(self, message: ControlMessage) -> None:
         """Send a message; what is sent to a connection that has ended is dropped, its reader hears of the end."""

@@ -62,10 +62,11 @@ class Threads:
         if max(counts.values()) > 1:  # else that is what they have
             from threadpoolctl import ThreadpoolController  # noqa: PLC0415  # most replicas don't need it
 
-            for library in ThreadpoolController().lib_controllers:
-                library.set_num_threads(counts.get(library.internal_api, counts["openmp"]))
-                if library.user_api == "openmp":
-                    self._libraries.append(library)
+            found = ThreadpoolController()
+            for name, count in counts.items():
+                for library in found.select(internal_api=name).lib_controllers:
+                    library.set_num_threads(count)
+            self._libraries = found.select(internal_api="openmp").lib_controllers
         if (torch := sys.modules.get("torch")) is not None:
             # One thread, too: after a fork torch makes its pool anew, and two threads that do so at the same time fail.
             torch.set_num_threads(counts["openmp"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from motet.engines.local.control import (
@@ -12,6 +14,7 @@ from motet.engines.local.control import (
     AskStatus,
     Busy,
     ControlConnection,
+    ControlMessage,
     Delete,
     Deploy,
     Drained,
@@ -28,6 +31,8 @@ from motet.wire import failure
 if TYPE_CHECKING:
     from motet.engines.local.slots import ReplicaRecord, Slot
     from motet.engines.local.supervisor import Supervisor
+
+log = logging.getLogger("motet.supervisor")
 
 
 class Reception:
@@ -53,29 +58,39 @@ class Reception:
 
     async def attend(self, connection: ControlConnection, hello: Hello) -> None:
         """Serve a connection until it ends."""
-        gateway = self._supervisor.gateway if hello.role == "gateway" else None
-        slot_and_record = self._find(hello.identity) if hello.role == "replica" else None
-        if slot_and_record is not None:
-            prepared = slot_and_record[1].prepared
-            connection.send(Entrusted(dict(prepared.secrets), dict(prepared.variables)))
-        if hello.role != "visitor":
-            self._callers.add(connection)
-            for slot in self._supervisor.slots():
-                connection.send(slot.routed())
-        if gateway is not None:
-            gateway.connected(hello, connection)
-        if slot_and_record is not None:
-            slot_and_record[1].connection = connection
+        hear = await self._greet(connection, hello)
+        if hear is None:
+            return
         try:
             async for message in connection:
-                if slot_and_record is not None:
-                    self._hear_replica(*slot_and_record, message)
-                elif gateway is not None:
-                    gateway.hear(hello, message)
-                else:
-                    self._keep(self._serve_client(connection, message))
+                hear(message)
         finally:
             self._callers.discard(connection)
+
+    async def _greet(self, connection: ControlConnection, hello: Hello) -> Callable[[ControlMessage], None] | None:
+        """Tell a process what it has to know first; returns what takes its messages, or None where it isn't served."""
+        gateway = self._supervisor.gateway
+        if hello.role == "replica":
+            found = self._find(hello.identity)
+            if found is None or not await _is_process_of(connection, found[1]):
+                return None
+            prepared = found[1].prepared
+            connection.send(Entrusted(dict(prepared.secrets), dict(prepared.variables)))
+            self._add_caller(connection)
+            found[1].connection = connection
+            return partial(self._hear_replica, *found)
+        if hello.role == "gateway" and gateway is not None:
+            self._add_caller(connection)
+            gateway.connected(hello, connection)
+            return partial(gateway.hear, hello)
+        if hello.role != "visitor":
+            self._add_caller(connection)
+        return lambda message: self._keep(self._serve_client(connection, message))
+
+    def _add_caller(self, connection: ControlConnection) -> None:
+        self._callers.add(connection)
+        for slot in self._supervisor.slots():
+            connection.send(slot.routed())
 
     def _find(self, identity: str) -> tuple[Slot, ReplicaRecord] | None:
         for slot in self._supervisor.slots():
@@ -130,3 +145,13 @@ class Reception:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _is_process_of(connection: ControlConnection, record: ReplicaRecord) -> bool:
+    """Whether a connection is that of a replica's own process: others of this user aren't given its secrets."""
+    await record.born.wait()  # a process may be here before the zygote has told its id, which nobody else has until it is reaped
+    if connection.peer == record.pid and record.connection is None:
+        return True
+    if not record.gone.is_set():
+        log.warning("process %d isn't the replica %s that it says to be", connection.peer, record.identity)
+    return False

@@ -58,6 +58,7 @@ class ReplicaRecord:
     ended_because: str | None = None
     gauge: Gauge | None = None
     memory: int | None = None  # bytes, a moment ago
+    born: asyncio.Event = field(default_factory=asyncio.Event)  # `pid` is known, or there won't be one
     counted: asyncio.Event = field(default_factory=asyncio.Event)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -191,6 +192,7 @@ class Slot:
         )
         try:
             record.pid = await record.prepared.zygote.spawn(message)
+            record.born.set()
             if record.placement.memory is not None:
                 record.gauge = Gauge(record.pid, record.placement.memory)
             if record.lifecycle.state == "stopping":  # retired before there was a process that could be told
@@ -227,6 +229,7 @@ class Slot:
         state = record.lifecycle.state
         record.lifecycle.move("died")
         record.gauge = None
+        record.born.set()
         record.gone.set()
         record.counted.set()
         record.drained.set()
