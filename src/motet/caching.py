@@ -27,7 +27,7 @@ def cache_folder(name: str) -> Path:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
     except OSError as error:
-        raise StartError("the cache folder can't be used", where=str(folder), found=str(error), instead=instead) from error
+        raise StartError("the cache folder can't be used", where=str(folder), found=error.strerror, instead=instead) from None
     if state.st_uid != os.getuid() or state.st_mode & 0o022:
         raise StartError(
             "the cache folder isn't safe to use",
