@@ -15,6 +15,7 @@ from motet.environments.commands import CommandFailed, Progress
 from motet.environments.conflicts import unmet
 from motet.environments.installers import Work, find_installer
 from motet.environments.packages import Packages
+from motet.environments.recipe import canonical, own_requirements
 from motet.environments.venvs import OWN_VERSION, make_venv, site_packages
 from motet.errors import StartError
 from motet.requirements import redacted
@@ -105,6 +106,8 @@ def _failure(failed: CommandFailed, packages: Packages, services: Sequence[str],
     elif _UNREACHABLE.search(text):
         message = "the package index can't be reached"
         instead = "check the network and the settings of pip; offline, a folder of wheels: PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels"
+    elif own := _own_of(_guilty(text, packages)):
+        instead += f"; Motet itself needs {', '.join(own)}"
     return StartError(
         f"the environment of {', '.join(services)} can't be built: {message}",
         where=", ".join(_guilty(text, packages)) or "Motet's own requirements",
@@ -117,6 +120,12 @@ def _guilty(text: str, packages: Packages) -> list[str]:
     """Return the requirements that an installer's words name, else all."""
     named = [requirement for requirement in packages.requirements if _name(requirement).lower() in text.lower().replace("_", "-")]
     return [_shown(requirement) for requirement in named or packages.requirements]
+
+
+def _own_of(requirements: Sequence[str]) -> list[str]:
+    """Return what Motet needs of packages that are asked for: installers say that something else is needed, and not by whom."""
+    names = {canonical(_name(requirement)) for requirement in requirements}
+    return [own.partition(";")[0].strip() for own in own_requirements() if canonical(_name(own)) in names]
 
 
 def _name(requirement: str) -> str:
