@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,10 @@ def test_fetch_list_prune(folder, files):
     assert lines[0].split() == ["SIZE", "USED", "CHECKSUM", "URL"]
     assert lines[1].endswith(url)
     assert motet(folder, "assets", "prune").stdout == "0 B thrown away\n"
+    with store.hold(Path(listed["file"])):
+        (used,) = json.loads(motet(folder, "assets", "list", "--json").stdout)
+        assert (listed["in_use"], used["in_use"]) == (False, True)
+        assert motet(folder, "assets", "prune", "--all").stdout == "0 B thrown away; 1 file in use\n"
     assert "B thrown away" in motet(folder, "assets", "prune", "--all").stdout
     assert "No file is kept" in motet(folder, "assets", "list").stdout
     assert motet(folder, "assets", "prune", "--older-than", "soon").returncode == 2

@@ -162,12 +162,20 @@ def hold(file: Path) -> Lock:
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is in the cache of one URL: its entry, if the file is whole, bytes on the disk, and when it was used last."""
+    """What is in the cache of one URL.
+
+    Attributes:
+        entry: None if the file isn't whole.
+        size: bytes on the disk, older versions and interrupted ones included.
+        used: seconds since the epoch when it was used last.
+        in_use: whether a process uses a version of it, or fetches one.
+    """
 
     folder: Path
     entry: Entry | None
     size: int
     used: float
+    in_use: bool
 
 
 def all_kept() -> Iterator[Kept]:
@@ -181,7 +189,8 @@ def _kept(folder: Path) -> Kept:
     files = [path.stat() for path in folder.rglob("*") if path.is_file() and path.name not in (LOCK, IN_USE)]
     entry = read(folder)
     used = (folder / ENTRY).stat().st_mtime if entry is not None else max((state.st_mtime for state in files), default=0.0)
-    return Kept(folder, entry, sum(state.st_size for state in files), used)
+    in_use = any(map(locks.is_held, (folder / LOCK, *folder.glob(f"*/{IN_USE}"))))
+    return Kept(folder, entry, sum(state.st_size for state in files), used, in_use)
 
 
 def prune(kept: Kept, *, wholly: bool) -> int:

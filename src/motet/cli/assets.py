@@ -101,7 +101,8 @@ def prune_(*, older_than: str, everything: bool) -> None:
     """  # noqa: D301  # \b is click's mark for a paragraph that keeps its lines
     oldest = time.time() - (0 if everything else seconds(older_than))
     free = sum(store.prune(kept, wholly=kept.used <= oldest) for kept in list(store.all_kept()))
-    click.echo(f"{size_text(free)} thrown away")
+    using = [kept for kept in store.all_kept() if kept.in_use]
+    click.echo(f"{size_text(free)} thrown away" + (f"; {_count(using)} in use" if using else ""))
 
 
 def _say(line: str) -> None:
@@ -124,6 +125,7 @@ def _fields(kept: Kept) -> dict[str, object]:
         "sha256": entry.sha256 if entry is not None else None,
         "pinned": entry.pinned if entry is not None else None,
         "used": round(kept.used, 1),  # seconds since 1970
+        "in_use": kept.in_use,
         "fetched": round(entry.fetched, 1) if entry is not None else None,
     }
 

@@ -99,7 +99,8 @@ def prune_(*, older_than: str, everything: bool) -> None:
     gone = prune(unused_for=0 if everything else seconds(older_than))
     for environment in gone:
         click.echo(f"{environment.key}  {size_text(environment.size)}  {_packages(environment)}")
-    click.echo(f"{_count(gone)} thrown away, {size_text(sum(each.size for each in gone))}")
+    using = [environment for environment in stored() if environment.in_use]
+    click.echo(f"{_count(gone)} thrown away, {size_text(sum(each.size for each in gone))}" + (f"; {_count(using)} in use" if using else ""))
 
 
 def resolve_all(graph: Graph) -> int:

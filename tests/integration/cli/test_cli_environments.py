@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from cli_program import MOTET
 from wheels import write_wheel
 
+from motet.environments.store import hold
 from motet.testing import PATIENCE
 
 APP = """
@@ -70,6 +72,10 @@ def test_build_list_prune(app):
     assert len(lines) == 4
     assert lines[-1].startswith("2 environments, ")
     assert app.run("env", "prune").stdout.startswith("0 environments")
+    with hold(Path(found[0]["folder"])):
+        done = app.run("env", "prune", "--all").stdout.splitlines()[-1]
+        assert (done.startswith("1 environment thrown away"), done.endswith("; 1 environment in use")) == (True, True)
+    assert app.run("env", "build", "app.py:app").returncode == 0
     assert app.run("env", "prune", "--older-than", "0s").stdout.splitlines()[-1].startswith("2 environments thrown away")
     assert listed(app) == []
 
