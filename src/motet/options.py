@@ -19,9 +19,13 @@ from motet.sources import checked_source
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-FilePath = Annotated[Path | str, Field(union_mode="left_to_right")]  # written as either, kept as a path
 T = TypeVar("T")
-Several = Annotated[list[T] | tuple[T, ...], AfterValidator(tuple)]  # written as either, kept as a tuple
+if TYPE_CHECKING:
+    FilePath = Path | str
+    Several = list[T] | tuple[T, ...]
+else:  # pydantic takes a text for a path and a list for a tuple anyway, and builds their validators in half the time
+    FilePath = Path
+    Several = tuple[T, ...]
 
 ANY_ORIGIN = "*"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(\[[0-9a-f:.]+\]|[^\s/?#@\[\]*:,]+)(:[0-9]{1,5})?").fullmatch
