@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import motet
+from motet import linux
+from motet.engines.local import processes
 from motet.engines.local.plan import recipe_of_this_process
-from motet.engines.local.processes import Stem, Zygote, until_end
+from motet.engines.local.processes import Home, Stem, Zygote, until_end
 from motet.testing import PATIENCE, Gate
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +97,8 @@ async def test_children_of_a_replica_end_with_it(gate):
 OWNER = """
 import os, signal, sys
 import motet
+from motet import linux
+from motet.engines.local import processes
 from test_replicas import Parent
 from motet.testing import Gate
 
@@ -134,6 +138,81 @@ async def test_zygote_that_died_is_started_once(tmp_path):
         assert revived[0] != first
     finally:
         await zygote.close()
+
+
+@pytest.fixture
+def reaper():
+    """Be the parent of what is forked twice, as a supervisor is."""
+    linux._prctl(linux._PR_SET_CHILD_SUBREAPER, 1)
+    yield
+    linux._prctl(linux._PR_SET_CHILD_SUBREAPER, 0)
+
+
+@pytest.fixture
+async def stem(reaper):
+    made = Stem()
+    made.start()
+    yield made
+    await made.close()
+
+
+async def test_start_of_a_zygote_that_is_cancelled(stem, tmp_path):
+    """The process that was forked for it isn't taken for that of the next one, and can be ended."""
+    first, second = Zygote(tmp_path, stem), Zygote(tmp_path, stem)
+    async with asyncio.timeout(PATIENCE):
+        os.kill(stem._pid, signal.SIGSTOP)
+        starting = asyncio.create_task(first.start())
+        for _ in range(10):  # until the stem is asked
+            await asyncio.sleep(0)
+        starting.cancel()
+        os.kill(stem._pid, signal.SIGCONT)
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        await second.start()
+        try:
+            await first.kill()
+            await second.load(recipe_of_this_process())
+            os.kill(second.pid, signal.SIGKILL)
+            assert await second._connection.receive() is None
+        finally:
+            await second.kill()
+
+
+async def test_stem_that_does_not_answer(stem, tmp_path, monkeypatch):
+    """It is given up, and processes are started instead."""
+    monkeypatch.setattr(processes, "END_WAIT", 0.1)
+    os.kill(stem._pid, signal.SIGSTOP)
+    zygote = Zygote(tmp_path, stem)
+    await zygote.start()
+    try:
+        await zygote.load(recipe_of_this_process())
+    finally:
+        await zygote.kill()
+
+
+async def test_the_stem_does_not_hear_the_values_of_variables(stem, tmp_path):
+    """What it had heard would be in the memory of every zygote that is forked from it later."""
+    zygote = Zygote(tmp_path, stem, Home(variables={"MOTET_TEST_SAID": "to the zygote alone"}))
+    await zygote.start()
+    try:
+        await zygote.load(recipe_of_this_process())
+        assert b"to the zygote alone" in memory_of(zygote.pid)
+        assert b"to the zygote alone" not in memory_of(stem._pid)
+    finally:
+        await zygote.kill()
+
+
+def memory_of(pid):
+    """Return what a process has written to, as a debugger sees it."""
+    found = bytearray()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            bounds, rights, *rest = line.split()
+            if rights.startswith("rw") and not rest[-1].startswith("[v"):
+                begin, end = (int(bound, 16) for bound in bounds.split("-"))
+                memory.seek(begin)
+                found += memory.read(end - begin)
+    return bytes(found)
 
 
 async def revive(zygote, dead):

@@ -157,11 +157,11 @@ class Answer(Message, frozen=True):
 
 
 class WantedZygote(msgspec.Struct, frozen=True):
-    """A zygote that is wanted; its end of the connection comes along."""
+    """A zygote that is wanted; its end of the connection comes along, over which it gets its variables itself."""
 
     folder: str
     supervisor: int
-    variables: dict[str, str]
+    variables: tuple[str, ...]  # their names
     environment: str | None = None  # folder of a virtual environment
     python: str | None = None
 
@@ -171,6 +171,15 @@ unpack_wanted = msgspec.msgpack.Decoder(WantedZygote).decode
 
 
 # -- between the supervisor and a zygote -------------------------------------------------------------------------------
+
+
+class Variables(Message, frozen=True):
+    """The first message to a zygote that is forked: its environment variables, which nobody else has to know."""
+
+    values: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Variables({sorted(self.values)})"
 
 
 class Load(Message, frozen=True):
@@ -228,7 +237,7 @@ class Spawned(Message, frozen=True):
 
 ControlMessage = (
     Hello | Ready | Failed | Busy | Drained | Deploy | Delete | AskStatus | Shutdown | Routed | Apps | Accept | Count | Drain | Stop
-    | Answer | Entrusted | Load | Loaded | LoadFailed | Spawn | Spawned
+    | Answer | Entrusted | Load | Loaded | LoadFailed | Spawn | Spawned | Variables
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode

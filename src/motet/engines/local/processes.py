@@ -14,7 +14,18 @@ from pathlib import Path
 
 import msgspec
 
-from motet.engines.local.control import ControlConnection, Load, Loaded, LoadFailed, Spawn, Spawned, Stop, WantedZygote, pack_wanted
+from motet.engines.local.control import (
+    ControlConnection,
+    Load,
+    Loaded,
+    LoadFailed,
+    Spawn,
+    Spawned,
+    Stop,
+    Variables,
+    WantedZygote,
+    pack_wanted,
+)
 from motet.engines.local.given import THREAD_VARIABLES, variables_of
 from motet.engines.local.plan import AppPlan, NodePlan, Recipe, environment_for_children, users_path
 from motet.errors import StartError
@@ -153,14 +164,16 @@ class Stem:
         own = home.layer is None and home.python == sys.executable
         if self._connection is None or not (own or home.layer is not None):
             return 0
-        variables = {name: value for name, value in home.variables.items() if name != API_KEY}
-        wanted = WantedZygote(str(folder), os.getpid(), variables, home.layer, home.python)
+        wanted = WantedZygote(str(folder), os.getpid(), tuple(home.variables), home.layer, home.python)
         loop = asyncio.get_running_loop()
         async with self._lock:
             try:
-                socket.send_fds(self._connection, [pack_wanted(wanted)], [descriptor.fileno()])
-                return int.from_bytes(await loop.sock_recv(self._connection, 8), "little")
-            except OSError:  # it was killed; processes can still be started
+                async with asyncio.timeout(END_WAIT):
+                    socket.send_fds(self._connection, [pack_wanted(wanted)], [descriptor.fileno()])
+                    return int.from_bytes(await loop.sock_recv(self._connection, 8), "little")
+            except OSError:  # it was killed, or doesn't answer; processes can still be started
+                kill(self._pid)
+                await self.close()
                 return 0
 
     async def close(self) -> None:
@@ -194,14 +207,24 @@ class Zygote:
         self.files: tuple[str, ...] = ()
 
     async def start(self, variables: Mapping[str, str] | None = None) -> None:
-        """Start the process, with some environment variables more."""
+        """Start the process, with some environment variables more; whoever cancels that has to kill it."""
+        beginning = asyncio.ensure_future(self._begin(variables or {}))
+        try:
+            await asyncio.shield(beginning)
+        except asyncio.CancelledError:  # the stem's answer is on its way, and would be taken for that to the next request
+            await asyncio.wait([beginning])
+            raise
+
+    async def _begin(self, variables: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
         declared = {**self.home.given, **self.home.variables}
         # What is forked from runs one thread; each replica is set to the number that its service declares.
         declared = {name: value for name, value in declared.items() if name not in THREAD_VARIABLES}
-        home = replace(self.home, variables={**declared, **(variables or {})})
+        declared = {name: value for name, value in {**declared, **variables}.items() if name != API_KEY}
+        home = replace(self.home, variables=declared)
         with theirs:
-            self.pid = await self._stem.fork(theirs, self._folder, home) or start_process(
+            forked = await self._stem.fork(theirs, self._folder, home)
+            self.pid = forked or start_process(
                 "motet.engines.local.zygote",
                 str(theirs.fileno()),
                 str(self._folder),
@@ -211,6 +234,8 @@ class Zygote:
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         self._connection = ControlConnection(reader, writer)
+        if forked:
+            self._connection.send(Variables(dict(home.variables)))
 
     async def load(
         self,
@@ -290,8 +315,8 @@ class Zygote:
 
     async def _become(self, message: Spawn) -> int:
         fresh = Zygote(self._folder, self._stem, self.home)
-        await fresh.start(variables_of(message.placement, message.node.options))
         try:
+            await fresh.start(variables_of(message.placement, message.node.options))
             if self._load is not None:
                 await fresh._have_loaded(self._load)
         except BaseException:

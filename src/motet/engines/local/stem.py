@@ -18,7 +18,7 @@ from pathlib import Path
 from setproctitle import setproctitle
 
 from motet.engines.local import zygote
-from motet.engines.local.control import WantedZygote, unpack_wanted
+from motet.engines.local.control import Variables, WantedZygote, unpack_wanted
 from motet.linux import die_with_parent
 
 MAX_REQUEST = 2**20
@@ -42,7 +42,10 @@ def main() -> None:
         if not data:
             return
         request, descriptor = unpack_wanted(data), descriptors[0]
-        pid = _fork(request, connection, descriptor) if _fits(request) else 0
+        try:
+            pid = _fork(request, connection, descriptor) if _fits(request) else 0
+        except OSError:  # too many processes, say, or the environment isn't there any more: whoever starts one tells
+            pid = 0
         os.close(descriptor)
         connection.sendall(pid.to_bytes(8, "little"))
 
@@ -91,10 +94,14 @@ def _middle(request: WantedZygote, connection: socket.socket, descriptor: int, w
             os.setsid()
             while os.getppid() == middle:
                 time.sleep(0.0002)  # until the middle process has ended
-            os.environ.update(request.variables)
+            theirs = socket.socket(fileno=descriptor)
+            given = zygote.receive(theirs)
+            if not isinstance(given, Variables):  # the supervisor died
+                os._exit(1)
+            os.environ.update(given.values)
             if request.environment is not None and request.python is not None:
                 _enter(request.environment, request.python)
-            zygote.serve(descriptor, Path(request.folder), request.supervisor)
+            zygote.serve(theirs, Path(request.folder), request.supervisor)
         else:
             os.write(writer, str(child).encode())
         status = 0

@@ -135,8 +135,12 @@ class Supervisor:
             ended: is called when no process will come from it any more.
         """
         zygote = Zygote(self.folder.path, self._stem, home, ended=ended)
+        try:
+            await zygote.start()
+        except BaseException:
+            await zygote.kill()
+            raise
         self._zygotes.add(zygote)
-        await zygote.start()
         return zygote
 
     async def close_unused_zygotes(self) -> None:

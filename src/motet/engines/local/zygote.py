@@ -54,14 +54,14 @@ ORPHAN_WAIT = 5.0  # s
 
 def main() -> None:
     """Serve the supervisor until it says stop, or dies; the arguments are the descriptor of its socket and the runtime folder."""
-    serve(int(sys.argv[1]), Path(sys.argv[2]), os.getppid())
+    serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), os.getppid())
 
 
-def serve(descriptor: int, folder: Path, supervisor: int) -> None:
+def serve(connection: socket.socket, folder: Path, supervisor: int) -> None:
     """Be a zygote.
 
     Args:
-        descriptor: of its end of the supervisor's socket.
+        connection: to the supervisor.
         folder: the runtime folder.
         supervisor: its process id; it is the parent.
     """
@@ -75,9 +75,8 @@ def serve(descriptor: int, folder: Path, supervisor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, which decides
     signal.signal(signal.SIGTERM, orphaned)
     die_with_parent(supervisor, by=signal.SIGTERM)
-    connection = socket.socket(fileno=descriptor)
     zygote = _Zygote(connection)
-    while (message := _receive(connection)) is not None:
+    while (message := receive(connection)) is not None:
         if isinstance(message, Load):
             zygote.load(message)
         elif isinstance(message, Spawn) and message.fork:
@@ -96,7 +95,8 @@ def serve(descriptor: int, folder: Path, supervisor: int) -> None:
         time.sleep(0.001)
 
 
-def _receive(connection: socket.socket) -> ControlMessage | None:
+def receive(connection: socket.socket) -> ControlMessage | None:
+    """Wait for a message of the supervisor; None is its end."""
     prefix = _exactly(connection, PREFIX_SIZE)
     body = _exactly(connection, message_length(prefix)) if prefix is not None else None
     return unpack_message(body) if body is not None else None
