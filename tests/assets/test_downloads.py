@@ -183,10 +183,13 @@ async def test_resumed_to_something_else(files):
     assert original.cut is None
 
 
-async def test_part_of_another_file(files):
-    """A server that knows ranges and no conditions sends the rest of what it has now; its tag gives it away."""
-    files.add("/a", CONTENT, cut=100_000)
-    part = b'HTTP/1.1 206 Partial\r\nETag: "other"\r\nContent-Range: bytes 100000-299999/300000\r\nContent-Length: 200000\r\n\r\n'
+@pytest.mark.parametrize(
+    ("etag", "validator"), [(None, b'ETag: "other"'), ('W/"weak"', b'ETag: W/"other"\r\nLast-Modified: Fri, 02 Jan 1970 00:00:00 GMT')]
+)
+async def test_part_of_another_file(files, etag, validator):
+    """A server that knows ranges and no conditions sends the rest of what it has now; its tag gives it away, or its date."""
+    files.add("/a", CONTENT, cut=100_000, etag=etag)
+    part = b"HTTP/1.1 206 Partial\r\n%s\r\nContent-Range: bytes 100000-299999/300000\r\nContent-Length: 200000\r\n\r\n" % validator
 
     class Second(dict):
         def get(self, key, default=None):

@@ -213,8 +213,8 @@ def _validators(answer: Answer) -> Partial:
 
 def _is_another(answer: Answer, begun: Partial) -> bool:
     """Whether a part is of another file than the beginning, which a server that knows no conditions sends all the same."""
-    etag = answer.headers.get("etag")
-    return begun.etag is not None and etag is not None and etag != begun.etag
+    told = ((begun.etag, answer.headers.get("etag")), (begun.last_modified, answer.headers.get("last-modified")))
+    return next((was != now for was, now in told if was is not None and now is not None), False)
 
 
 def _unless_as(known: Entry) -> dict[str, str]:
