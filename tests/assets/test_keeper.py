@@ -47,6 +47,10 @@ def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def descriptors():
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 def children():
     return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
@@ -115,6 +119,16 @@ async def test_refused(files, monkeypatch):
     assert "for Search" in caught.value.where
     assert children() == before
     assert files.requests == []
+
+
+async def test_no_process_can_be_started(files, monkeypatch):
+    """Nothing that was opened for it stays open."""
+    before = descriptors()
+    monkeypatch.setattr(assets.start_process, "__kwdefaults__", {**assets.start_process.__kwdefaults__, "python": "/nowhere/python"})
+    with pytest.raises(FileNotFoundError) as caught:
+        await have(needs(data=[files.url("/a")]))
+    assert caught.value.__traceback__ is not None  # which keeps what was opened from being collected
+    assert descriptors() == before
 
 
 async def test_process_that_dies(files):

@@ -147,14 +147,19 @@ class AssetKeeper:
     async def _fetch(self, wanted: Mapping[Task, _Wanted]) -> dict[Task, str]:
         """Have a process fetch; it ends when this is cancelled."""
         ours, theirs = socket.socketpair()
-        pid = start_process(
-            "motet.assets.process",
-            str(theirs.fileno()),
-            str(os.getpid()),
-            descriptors=(theirs.fileno(),),
-            environment={name: value for name, value in os.environ.items() if name != API_KEY},
-        )
-        theirs.close()
+        try:
+            pid = start_process(
+                "motet.assets.process",
+                str(theirs.fileno()),
+                str(os.getpid()),
+                descriptors=(theirs.fileno(),),
+                environment={name: value for name, value in os.environ.items() if name != API_KEY},
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         try:
             reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
             try:
