@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
+from motet.amounts import checked_amounts
 from motet.background import call_in, home_loop, run_in_background
 from motet.calls import Call
 from motet.engines.interface import Engine, ServerStatus
 from motet.errors import NotFound, UsageError
 from motet.graph import Graph, compile_graph
-from motet.options import HttpOptions, checked_amounts, user_place
+from motet.options import HttpOptions, user_place
 from motet.pending import running_loop
 from motet.runtime.handle import Handle
 from motet.secret_sources import Paths, Sources, sources_of

@@ -5,8 +5,9 @@ import pickle
 import pytest
 
 import motet
+from motet.amounts import parse_bytes
 from motet.errors import DefinitionError
-from motet.options import Config, parse_bytes
+from motet.options import Config
 
 
 class Leaf(motet.Service):

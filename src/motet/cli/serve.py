@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 import uvloop
 
+from motet.amounts import checked_amounts
 from motet.cli.loading import with_sources
 from motet.cli.program import with_traceback_option
 from motet.cli.serve_inline import serve_inline
 from motet.cli.serve_local import serve_local
 from motet.cli.serving import Screen, ServeOptions
-from motet.options import HttpOptions, checked_amounts, checked_origin
+from motet.options import HttpOptions, checked_origin
 from motet.secret_sources import sources_of
 
 

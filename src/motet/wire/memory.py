@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from motet.amounts import parse_bytes
 from motet.errors import UsageError
-from motet.options import parse_bytes
 from motet.wire import segments
 from motet.wire.segments import PAGE, Lease, Segment
 
