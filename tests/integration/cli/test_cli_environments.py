@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -98,10 +99,11 @@ def test_check_says_which_requirements_cannot_be_had(app):
 
 def test_a_missing_file_is_said_with_its_service(app):
     (app.folder / "requirements.txt").unlink()
-    built = app.run("env", "build", "app.py:app")
-    assert built.returncode == 1
-    assert "(Choir): the requirements file can't be read" in built.stderr
-    assert "app.py:" in built.stderr
+    for command in (("env", "build", "app.py:app"), ("serve", "app.py:app", "--port", "0")):
+        done = app.run(*command)
+        assert done.returncode == 1
+        (said,) = [line for line in done.stderr.splitlines() if "the requirements file can't be read" in line]
+        assert re.match(r"app\.py:\d+ \(Choir\): ", said)
 
 
 def test_no_environment_is_wanted(app):

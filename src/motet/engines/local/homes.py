@@ -113,7 +113,7 @@ def _packages_of(node: NodePlan) -> Packages | None:
         return None
     from motet.environments import packages_of  # noqa: PLC0415  # as above
 
-    return packages_of(environment, node.folder)
+    return packages_of(environment, node.folder, subject=node.name, place=node.place)
 
 
 def _home(built: Built | None, variables: Mapping[str, str]) -> Home:
