@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -335,6 +336,28 @@ async def test_prune_leaves_what_is_used(files):
     assert list(store.all_kept()) == []
     with pytest.raises(motet.StartError, match="thrown away before it was used"):
         store.hold(old)
+
+
+async def test_listed_while_others_fetch_and_prune(cache):
+    """What goes while it is looked at is no obstacle."""
+    folder = store.urls_folder() / "one"
+    done = threading.Event()
+
+    def change():
+        while not done.is_set():
+            (folder / "version").mkdir(parents=True)
+            for name in "abcdef":
+                (folder / "version" / name).touch()
+            shutil.rmtree(folder)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for _ in range(500):
+            assert len(list(store.all_kept())) < 2
+    finally:
+        done.set()
+        changing.join()
 
 
 async def test_prune_leaves_what_is_new_since_it_looked(files):

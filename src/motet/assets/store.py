@@ -181,16 +181,24 @@ class Kept(msgspec.Struct, frozen=True):
 def all_kept() -> Iterator[Kept]:
     """Yield what is in the cache."""
     folders = urls_folder()
-    for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
+    for folder in sorted(path for path in folders.iterdir() if path.is_dir()) if folders.is_dir() else ():
         yield _kept(folder)
 
 
 def _kept(folder: Path) -> Kept:
-    files = [path.stat() for path in folder.rglob("*") if path.is_file() and path.name not in (LOCK, IN_USE)]
     entry = read(folder)
-    used = (folder / ENTRY).stat().st_mtime if entry is not None else max((state.st_mtime for state in files), default=0.0)
-    in_use = any(map(locks.is_held, (folder / LOCK, *folder.glob(f"*/{IN_USE}"))))
-    return Kept(folder, entry, sum(state.st_size for state in files), used, in_use)
+    files: dict[Path, os.stat_result] = {}
+    in_use = False
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if path.name == IN_USE or path == folder / LOCK:
+                in_use = in_use or locks.is_held(path)
+                continue
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or renamed: a fetch has just ended
+                files[path] = path.lstat()
+    noted = [files[folder / ENTRY]] if entry is not None and folder / ENTRY in files else files.values()
+    used = max((state.st_mtime for state in noted), default=0.0)
+    return Kept(folder, entry, sum(state.st_size for state in files.values()), used, in_use)
 
 
 def prune(kept: Kept, *, wholly: bool) -> int:
