@@ -17,6 +17,7 @@ from motet.cli.loading import load_graph
 from motet.cli.processes import duration, table
 from motet.cli.program import Commands, Program, with_traceback_option
 from motet.environments import Packages, Stored, build, packages_of, prune, resolve, stored
+from motet.errors import DefinitionError, Fault
 from motet.graph import Graph
 
 T = TypeVar("T")
@@ -103,24 +104,39 @@ def prune_(*, older_than: str, everything: bool) -> None:
     click.echo(f"{_count(gone)} thrown away, {size_text(sum(each.size for each in gone))}" + (f"; {_count(using)} in use" if using else ""))
 
 
-def resolve_all(graph: Graph) -> int:
-    """Find out what the environments of an app would have, and say so; returns the exit code."""
+def resolve_all(wanted: dict[Packages, list[str]]) -> int:
+    """Find out what environments would have, and say so; returns the exit code.
+
+    Args:
+        wanted: names of services by what they want.
+    """
 
     async def one(packages: Packages, services: Sequence[str]) -> str:
         found = await resolve(packages, services=services, report=_say)
         above = "beside the server's packages" if packages.layered else "alone"
         return f"{', '.join(services)}: {', '.join(found) or 'nothing'}, {above}"
 
-    return _of_all(wanted_packages(graph), one)
+    return _of_all(wanted, one)
 
 
 def wanted_packages(graph: Graph) -> dict[Packages, list[str]]:
-    """Return the names of the nodes that want packages, by what they want."""
+    """Return the names of the nodes that want packages, by what they want.
+
+    Raises:
+        DefinitionError: a file is missing, or something in one is no requirement; lists the faults of all nodes.
+    """
     wanted: dict[Packages, list[str]] = {}
+    faults: list[Fault] = []
     for node in graph.nodes.values():
-        packages = packages_of(node.config.environment, node.definition.folder, subject=node.name, place=node.place)
+        try:
+            packages = packages_of(node.config.environment, node.definition.folder, subject=node.name, place=node.place)
+        except DefinitionError as error:
+            faults += error.faults
+            continue
         if packages is not None:
             wanted.setdefault(packages, []).append(node.name)
+    if faults:
+        raise DefinitionError(faults)
     return wanted
 
 

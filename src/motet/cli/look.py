@@ -6,7 +6,7 @@ import click
 
 from motet import graph_views
 from motet.absent import refuse_users
-from motet.cli.environments import resolve_all
+from motet.cli.environments import resolve_all, wanted_packages
 from motet.cli.loading import load_graph
 from motet.cli.program import with_traceback_option
 from motet.engines.local.plan import plan_graph
@@ -37,8 +37,9 @@ def check(*, target: str, environments: bool, route: str, name: str) -> int:
     graph = load_graph(target, name=name, route=route)
     refuse_users({node.name: node.definition.cls for node in graph.nodes.values() if not node.config.environment.has_packages})
     plan = plan_graph(graph)  # what replicas are started from: an argument may be of a type that can't travel
+    packages = wanted_packages(graph)  # requirements files are read
     services, endpoints = len(graph.nodes), sum(len(node.definition.endpoints) for node in graph.nodes.values())
-    if environments and (code := resolve_all(graph)) != 0:
+    if environments and (code := resolve_all(packages)) != 0:
         return code
     click.echo(f"ok: {_count(services, 'service')}, {_count(endpoints, 'endpoint')}")
     for line in graph_views.routes(graph):

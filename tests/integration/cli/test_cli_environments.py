@@ -88,6 +88,15 @@ def test_check_resolves_and_installs_nothing(app):
     assert listed(app) == []
 
 
+def test_faults_of_all_files_are_said_together(app):
+    app.write("app.py", APP.replace('pip=["motet-tune<2"]', 'requirements="other.txt"'))
+    app.write("requirements.txt", "motet choir\n")
+    checked = app.run("check", "app.py:app")
+    assert checked.returncode == 1
+    for said in ("3 faults", "(Tune): the requirements", "(Same): the requirements", "requirements.txt:1 (Choir): this is no requirement"):
+        assert said in checked.stderr
+
+
 def test_check_says_which_requirements_cannot_be_had(app):
     app.write("requirements.txt", "motet-choir\nmotet-absent>=7\n")
     checked = app.run("check", "app.py:app", "--environments")
@@ -99,7 +108,7 @@ def test_check_says_which_requirements_cannot_be_had(app):
 
 def test_a_missing_file_is_said_with_its_service(app):
     (app.folder / "requirements.txt").unlink()
-    for command in (("env", "build", "app.py:app"), ("serve", "app.py:app", "--port", "0")):
+    for command in (("check", "app.py:app"), ("env", "build", "app.py:app"), ("serve", "app.py:app", "--port", "0")):
         done = app.run(*command)
         assert done.returncode == 1
         (said,) = [line for line in done.stderr.splitlines() if "the requirements file can't be read" in line]
