@@ -301,6 +301,20 @@ def other(held):
         process.kill()
 
 
+async def test_what_uv_is_at_is_told(held, tmp_path, monkeypatch):
+    """It says nothing itself before it is done."""
+    monkeypatch.setenv("MOTET_INSTALLER", "uv")
+    monkeypatch.setattr("motet.environments.commands.TELL_EVERY", 0.01)
+    report = asyncio.Queue()
+    task = asyncio.create_task(make(tmp_path, report.put_nowait, pip=[str(held.folder)]))
+    async with asyncio.timeout(PATIENCE):
+        while not (await report.get()).endswith(" s: finding versions that go together"):
+            pass
+    await held.begun()
+    held.let()
+    await task
+
+
 async def test_two_processes_build_once(held, other, tmp_path):
     await held.begun()
     report = asyncio.Queue()

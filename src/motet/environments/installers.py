@@ -32,6 +32,7 @@ CHOICE = "MOTET_INSTALLER"  # environment variable: `uv` or `pip`
 OLDEST_PIP = Version("22.3")  # installs into another environment than its own
 
 _HASH = re.compile(r"--hash=\S+")
+_AT_WORK = {"compile": "finding versions that go together", "install": "downloading and installing"}  # uv itself says nothing meanwhile
 _UV_TAKES = ("--index-url", "--extra-index-url", "--find-links", "--no-index", "--no-binary", "--only-binary")
 
 
@@ -183,6 +184,7 @@ class Uv:
         for option in work.packages.options:
             if option.startswith("--trusted-host "):
                 flags += ["--allow-insecure-host", option.split()[1]]
+        work.progress.latest = _AT_WORK[command]
         whole = [self._program, "pip", command, *python, *flags, *options]
         ended = await run_command(whole, folder=work.scratch, variables=variables, progress=work.progress)
         ended.check()

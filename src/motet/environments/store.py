@@ -82,7 +82,7 @@ def finished(folder: Path) -> Record | None:
 
 
 def mark_finished(folder: Path, record: Record) -> None:
-    """Say that an environment is finished; it is on disk before it is said."""
+    """Say that an environment is finished: what is known of it is there as a whole, or not at all."""
     unfinished = folder / f".{MARKER}"
     with unfinished.open("wb") as file:
         file.write(msgspec.json.encode(record))
