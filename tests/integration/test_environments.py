@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from wheels import write_wheel
 
+import motet
 from motet import Environment
 from motet.environments import build, hold, packages_of, prune, resolve, stored
 from motet.environments.interpreters import find_python
@@ -348,6 +349,38 @@ async def test_cancelling_ends_the_installer(held, installer, tmp_path, cache):
         await task
     await until_ended(held.builders[0])
     assert not stored()
+
+
+class Singer(motet.Service):
+    @motet.endpoint
+    def sing(self) -> str:
+        return "la"
+
+
+def zygotes(supervisor):
+    """Return the ids of a server's zygotes."""
+    children = [int(pid) for task in Path(f"/proc/{supervisor}/task").iterdir() for pid in (task / "children").read_text().split()]
+    return {pid for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"motet zygote")}
+
+
+async def _run(node):
+    async with motet.run(node, name="held"):
+        return
+
+
+async def test_a_start_that_is_cancelled_ends_what_is_built_for_it(held):
+    """No process that was started for it is left, and what runs goes on."""
+    async with asyncio.timeout(PATIENCE), motet.run(Singer.bind(), name="other"):
+        (server,) = await motet.status()
+        before = zygotes(server.pid)
+        node = Singer.bind().options(environment=Environment(pip=[str(held.folder)]))
+        starting = asyncio.ensure_future(_run(node))
+        await held.begun()
+        (builder,) = held.builders
+        starting.cancel()
+        await until_ended(builder)
+        while zygotes(server.pid) != before:  # noqa: ASYNC110  # another process's doing
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_used_or_built_is_never_thrown_away(held, other, tmp_path):

@@ -11,8 +11,10 @@ import pytest
 
 import motet
 from motet.engines.local.control import Hello, connect
+from motet.engines.local.engine import LocalEngine
 from motet.engines.local.folder import servers
-from motet.testing import PATIENCE
+from motet.graph import compile_graph
+from motet.testing import PATIENCE, Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +70,51 @@ async def test_options_of_http():
         assert (answer.json(), answer.headers["access-control-allow-origin"]) == (1, "*")
     with pytest.raises(motet.UsageError, match="port"):
         await motet.run(One.bind(), http=http)
+
+
+class Held(motet.Service):
+    """Starts when it is let."""
+
+    def __init__(self, gate: Gate) -> None:
+        gate.reached()
+        gate.wait_sync()
+
+    @motet.endpoint
+    def one(self) -> int:
+        return 1
+
+
+@pytest.fixture
+async def engine():
+    """A supervisor as its client sees it, which may ask for several things at once."""
+    made = LocalEngine()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_deletion_of_an_app_that_starts(gate, engine):
+    """Whoever waits for it hears that."""
+    begun = gate()
+    async with asyncio.timeout(PATIENCE):
+        starting = asyncio.ensure_future(engine.deploy(compile_graph(Held.bind(begun), name="held")))
+        await begun.until_reached(1)
+        await engine.delete("held")
+        with pytest.raises(motet.ShuttingDown, match="deleted"):
+            await starting
+        assert not (await engine.status()).apps
+
+
+async def test_a_service_with_a_secret_that_apps_share(monkeypatch):
+    """It is the same one in both, and so takes no room twice."""
+    monkeypatch.setenv("MOTET_TEST_TOKEN", "of the service alone")
+    node = One.bind().options(assets=motet.Assets(secrets=["MOTET_TEST_TOKEN"]), resources=motet.Resources(custom={"seat": 1}))
+    async with asyncio.timeout(PATIENCE), motet.run(node, name="first", resources={"seat": 1}), motet.run(node, name="second") as one:
+        assert await one.one() == 1
+        (server,) = await motet.status()
+        assert {replica.pid for app in server.apps for node in app.nodes for replica in node.replicas} == {
+            server.apps[0].nodes[0].replicas[0].pid
+        }
 
 
 async def test_another_process_that_says_to_be_a_replica(monkeypatch):

@@ -137,8 +137,10 @@ class LocalEngine:
         return answer.handle
 
     async def _abandon(self, app: str, started: asyncio.Future[Answer]) -> None:
-        """Stop an app whose start was cancelled, as soon as it stands."""
+        """Stop an app whose start was cancelled, whatever that is doing; what can't be stopped yet is as soon as it stands."""
         try:
+            with contextlib.suppress(Exception):  # its code is still being loaded
+                await self.delete(app)
             with contextlib.suppress(Exception):  # it isn't there, then
                 await self._result(started)
                 await self.delete(app)

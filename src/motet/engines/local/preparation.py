@@ -49,45 +49,49 @@ class Preparation:
         self._assets = assets
         self._report = report
         self._salt = os.urandom(32)
-        self._running: set[asyncio.Task[object]] = set()
+        self._running: dict[asyncio.Task[object], str] = {}  # names of apps
 
-    def stop(self) -> None:
-        """End what is being prepared: those who wait for it get a `ShuttingDown`."""
-        for task in self._running:
-            task.cancel()
+    def stop(self, app: str | None = None) -> None:
+        """End what is being prepared, for one app or for all: those who wait for it get a `ShuttingDown`."""
+        for task, name in self._running.items():
+            if app in (None, name):
+                task.cancel()
 
     def close(self) -> None:
         """Let go of what was kept in place for nodes; they have ended."""
         self._assets.close()
 
-    async def prepare(self, plan: AppPlan, zygote: Zygote) -> tuple[AppPlan, dict[str, Prepared]]:
+    async def prepare(self, plan: AppPlan, zygote: Zygote, admit: Callable[[AppPlan], None]) -> tuple[AppPlan, dict[str, Prepared]]:
         """Return the plan, in which nodes that were given other values are other nodes, and what each is made with, by its name.
 
         Args:
             plan: of the app.
             zygote: has the app's code loaded, in the server's own environment.
+            admit: is called with the plan that is returned before anything is got, and raises what speaks against it.
 
         Raises:
             StartError: something can't be had: a secret is missing, say; nothing that was started for it is left.
-            ShuttingDown: the server stops.
+            ShuttingDown: the server stops, or the app is deleted.
         """
         found = find(zygote.home.sources, plan.wanted_secrets, zygote.home.given)
         for warning in found.warnings:
             self._report(warning)
+        marked = self._marked(plan, found)
+        admit(marked)
         getting = asyncio.create_task(self._get(plan, zygote, found))
-        self._running.add(getting)
+        self._running[getting] = plan.name
         try:
-            return await getting
+            return marked, await getting
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 getting.cancel()
                 await asyncio.gather(getting, return_exceptions=True)
                 raise
-            raise ShuttingDown(f"the server stopped while {plan.name} was prepared") from None
+            raise ShuttingDown(f"{plan.name} was stopped while it was prepared") from None
         finally:
-            self._running.discard(getting)
+            del self._running[getting]
 
-    async def _get(self, plan: AppPlan, zygote: Zygote, found: Found) -> tuple[AppPlan, dict[str, Prepared]]:
+    async def _get(self, plan: AppPlan, zygote: Zygote, found: Found) -> dict[str, Prepared]:
         """Get zygotes and assets at once; the first failure ends the rest of it."""
         zygotes: dict[str, Zygote] = {}
         assets: dict[str, dict[str, str]] = {}
@@ -103,13 +107,12 @@ class Preparation:
         except BaseException:
             await asyncio.gather(*(each.kill() for each in set(zygotes.values()) - {zygote}))
             raise
-        prepared = {
+        return {
             name: Prepared(
                 zygote=zygotes[name], secrets=found.secrets.get(name, {}), variables=found.variables, assets=assets.get(name, {})
             )
             for name in zygotes
         }
-        return self._marked(plan, found), prepared
 
     def _marked(self, plan: AppPlan, found: Found) -> AppPlan:
         marks = Marks(found, salt=self._salt)

@@ -20,7 +20,7 @@ from motet.engines.local.memory import Gauge
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
-from motet.errors import StartError
+from motet.errors import ShuttingDown, StartError
 from motet.linux import exit_text
 from motet.options import Config
 from motet.runtime.lifecycle import REPLICA, SLOT, Lifecycle
@@ -356,6 +356,9 @@ class Slot:
             return
         self.lifecycle.move("delete")
         self.problem = reason
+        if not self.settled.done():
+            self.settled.set_exception(ShuttingDown(f"{self.address} was deleted while it started"))
+            self.settled.exception()  # as above
         self._publish()
         await asyncio.gather(*(self._retire(record) for record in list(self._records)))
         self.lifecycle.move("deleted")

@@ -174,20 +174,18 @@ class Supervisor:
             StartError: a service couldn't be started; nothing of the app is left running.
         """
         self._check_new(plan)
-        app = self.apps[plan.name] = App(plan, {})
+        app, prepared = App(plan, {}), dict[str, Prepared]()
+        self.apps[plan.name] = app
         try:
-            self._check_room(plan)
-            app.plan, prepared = await self._preparation.prepare(plan, zygote)
+            app.plan, prepared = await self._preparation.prepare(plan, zygote, self._check_room)
+            self._check_wanted(app)
         except BaseException:
             if self.apps.get(plan.name) is app:
                 del self.apps[plan.name]
-            self._deployed_from.add(zygote)  # no earlier: what is in use by no slot yet would be closed by others
+            self._use(zygote, prepared)
             await self.close_unused_zygotes()
             raise
-        if self.apps.get(plan.name) is not app:
-            message = f"{plan.name} was deleted while it was prepared"
-            raise ShuttingDown(message)
-        self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
+        self._use(zygote, prepared)
         for each in dict.fromkeys(made.zygote for made in prepared.values()):
             if each.hazard is not None:
                 whose = "" if each is zygote else " in the environment " + str(each.home.name)
@@ -202,12 +200,21 @@ class Supervisor:
                 self._slots[address].start(reservation)
             await asyncio.gather(*(asyncio.shield(slot.settled) for slot in started))  # hears of the first failure at once
         except BaseException:
-            await self.delete(plan.name)
+            if self.apps.get(plan.name) is app:  # else it is being deleted, which is why
+                await self.delete(plan.name)
             await self.close_unused_zygotes()
             raise
         self._tell_gateway()
         root = plan.node(plan.root)
         return plan_handle(root, app.addresses[root.name])
+
+    def _check_wanted(self, app: App) -> None:
+        if self.apps.get(app.plan.name) is not app:
+            raise ShuttingDown(f"{app.plan.name} was deleted while it was prepared")
+
+    def _use(self, zygote: Zygote, prepared: Mapping[str, Prepared]) -> None:
+        """Have zygotes closed when no slot uses them; no earlier than slots do, or others would close them."""
+        self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
 
     def _check_new(self, plan: AppPlan) -> None:
         if self._stopping:
@@ -282,9 +289,8 @@ class Supervisor:
         Raises:
             StartError: the new version of a node can't be started; the old version of the app runs on.
         """
-        self._check_room(plan)
-        plan, prepared = await self._preparation.prepare(plan, zygote)
-        self._deployed_from |= {zygote, *(made.zygote for made in prepared.values())}
+        plan, prepared = await self._preparation.prepare(plan, zygote, self._check_room)
+        self._use(zygote, prepared)
         old, app = self.apps[plan.name], App(plan, {})
         steps = self._compare(old, app, prepared)
         changed, added = [step.slot for step in steps.changed], [*steps.added.values()]
@@ -338,6 +344,7 @@ class Supervisor:
         if name not in self.apps:
             raise NotFound(f"no app named {name!r} runs", found=", ".join(self.apps) or "none")
         app = self.apps.pop(name)
+        self._preparation.stop(name)
         self._tell_gateway()
         for address in reversed(list(dict.fromkeys(app.addresses.values()))):
             await self._leave(address, name)
