@@ -267,6 +267,21 @@ async def test_no_room(files, cache, monkeypatch):
     assert debris(cache) == []
 
 
+async def test_cache_that_cannot_be_written_to(files):
+    """What is there is used, and else it is said what to do. (A folder in the lock's place can't be opened by root either.)"""
+    files.add("/a", CONTENT)
+    await download(files.url("/a"))
+    lock = store.folder_of(files.url("/a"), None) / store.LOCK
+    lock.unlink()
+    lock.mkdir()
+    content, received, (note,) = await download(files.url("/a"))
+    assert (content, received) == (CONTENT, 0)
+    assert note.startswith("the cache can't be written to (Is a directory); the one of 2")
+    (lock.parent / store.ENTRY).unlink()
+    with pytest.raises(motet.FetchRefused, match=r"(?s)can't be written.*MOTET_CACHE_DIR"):
+        await download(files.url("/a"))
+
+
 async def test_disk_full_in_the_middle(files, cache):
     """A write that fails leaves nothing behind."""
     files.add("/a", CONTENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -62,7 +63,11 @@ class Download:
         Raises:
             FetchError: it can't be had; the cache is as before, or has the beginning of the file for the next time.
         """
-        async with locks.holding(self._folder / store.LOCK, waiting=self._wait):
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(locks.holding(self._folder / store.LOCK, waiting=self._wait))
+            except OSError as error:
+                return self._folder / self._as_it_is(error).file
             entry = store.read(self._folder)
             if entry is None or not entry.pinned:
                 try:
@@ -96,9 +101,16 @@ class Download:
                     raise
         raise FetchError("the server never sends the whole file", where=shown(self._task.url), found=f"{MAX_ATTEMPTS} attempts")
 
+    def _as_it_is(self, error: OSError) -> Entry:
+        """Return what is in a cache that can't be written to, such as one within an image."""
+        known = store.read(self._folder)
+        if known is None:
+            raise _disk_error(error, self._folder) from error
+        self._note(f"the cache can't be written to ({error.strerror}); the one of {_day(known)} is used")
+        return known
+
     def _offline(self, known: Entry, error: FetchError) -> Entry:
-        day = time.strftime("%Y-%m-%d", time.localtime(known.fetched))
-        self._note(f"nobody can be asked for a newer one ({error.found or error.message}); the one of {day} is used")
+        self._note(f"nobody can be asked for a newer one ({error.found or error.message}); the one of {_day(known)} is used")
         return known
 
     async def _attempt(self, known: Entry | None) -> Entry:
@@ -192,6 +204,10 @@ class Download:
             etag=validators.etag,
             last_modified=validators.last_modified,
         )
+
+
+def _day(entry: Entry) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(entry.fetched))
 
 
 def _begun(folder: Path) -> Partial | None:
