@@ -1,6 +1,7 @@
 """The supervisor of `motet.run`, as its program sees it."""
 
 import asyncio
+import importlib
 import os
 import signal
 import socket
@@ -103,6 +104,30 @@ async def test_deletion_of_an_app_that_starts(gate, engine):
         with pytest.raises(motet.ShuttingDown, match="deleted"):
             await starting
         assert not (await engine.status()).apps
+
+
+async def test_stop_while_code_is_loaded(tmp_path, monkeypatch):
+    """It isn't waited for: an import may take for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code = "import os, motet\nif 'MOTET_TEST_PIPE' in os.environ:\n    open(os.environ['MOTET_TEST_PIPE']).read()\n"
+    (tmp_path / "held_import.py").write_text(
+        code + "class Loaded(motet.Service):\n    @motet.endpoint\n    def one(self) -> int: return 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    graph = compile_graph(importlib.import_module("held_import").Loaded.bind())
+    monkeypatch.setenv("MOTET_TEST_PIPE", str(pipe))
+    engine = LocalEngine()
+    await engine.start()
+    async with asyncio.timeout(PATIENCE):
+        starting = asyncio.ensure_future(engine.deploy(graph))
+        held = await asyncio.to_thread(os.open, pipe, os.O_WRONLY)  # the import has begun
+        try:
+            await engine.stop()
+            with pytest.raises((motet.StartError, motet.Unavailable)):
+                await starting
+        finally:
+            os.close(held)
 
 
 async def test_a_service_with_a_secret_that_apps_share(monkeypatch):

@@ -204,6 +204,12 @@ def test_what_the_refusal_says_is_enough(wanted, gpus):
         Ledger(there.declared({"gpus": gpus, **numbers})).reserve(asks)
 
 
+def test_a_refusal_of_very_many():
+    """What would be enough isn't found by trying all numbers below."""
+    error = refused(Ledger(machine()), ask(gpus=50_000), ask("Other", gpus=0.5))
+    assert "gpus=50001`" in error.instead
+
+
 def test_in_the_place_of_another():
     """A new version takes the place of the old one; both are held until one of them is released."""
     ledger = Ledger(machine(cards=("0",)))

@@ -222,10 +222,11 @@ def enough_for(machine: Machine, held: Sequence[Reservation], asks: Sequence[Ask
         used.update({name: needed * ask.replicas for name, needed in _needs(ask.resources).items()})
     enough = {name: needed for name, needed in used.items() if needed > there.get(name, 0) and name != "gpus"}
     if not machine.cards:
+        least = -(-used["gpus"] // WHOLE)
         alone = [replace(ask, resources=Resources(gpus=ask.resources.gpus)) for ask in asks if ask.resources.gpus]
         gpus = next(
             number
-            for number in itertools.count(machine.logical_gpus)
+            for number in itertools.count(max(least, machine.logical_gpus))
             if not _Room(replace(machine, logical_gpus=number), held).place(alone)[1]
         )
         enough |= {"gpus": gpus * WHOLE} if gpus > machine.logical_gpus else {}

@@ -435,7 +435,8 @@ class Supervisor:
                 log.exception("%s didn't stop cleanly", name)
         if self.gateway is not None:
             await self.gateway.stop()
-        await asyncio.gather(*(zygote.close() for zygote in self._zygotes), self._stem.close())
+        # At once: one that is loading code would be waited for, and no replica is on its way any more.
+        await asyncio.gather(*(zygote.kill() for zygote in self._zygotes), self._stem.close())
         if self._server is not None:
             self._server.close()
         self._watching.cancel()
