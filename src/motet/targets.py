@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -62,7 +63,7 @@ class Loading:
     def __init__(self, *, elsewhere: bool = False) -> None:
         self._elsewhere = elsewhere
         self._imports = Imports()
-        self._before = frozenset(sys.modules) - {"__main__", "__mp_main__"}
+        self._before = weakref.WeakSet(_subclasses(Service))
         self._failed: Exception | None = None
         self._faults: list[Fault] = []
 
@@ -96,7 +97,7 @@ class Loading:
     def _is_declared(self, value: object) -> bool:
         """Whether some service has packages of its own, so that a failed import may be meant for that one alone."""
         nodes = reachable(value) if isinstance(value, Node) else []
-        classes = [cls for cls in _subclasses(Service) if cls.__module__ not in self._before]
+        classes = [cls for cls in _subclasses(Service) if cls not in self._before]
         configs = [*(node.config for node in nodes), *(getattr(cls, "config", None) for cls in classes)]
         return self._elsewhere or any(isinstance(config, Config) and config.environment.has_packages for config in configs)
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+import motet
 from motet.absent import used_by
 from motet.binding import Node
 from motet.engines.inline import InlineEngine
@@ -67,6 +68,14 @@ app = Plain.bind()
     with pytest.raises(TargetError, match="No module named 'lingvo'") as caught:
         written.load(text)
     assert caught.value.where == f"{written.folder / written.name}.py:3"
+
+
+def test_services_of_other_targets_in_the_process_do_not_count(written: _Written) -> None:
+    written.load("import lingvo\n" + DECLARED + "app = Detector.bind()\n")
+    other = sys.modules.pop(written.name)  # its classes live on, whatever becomes of the module
+    with pytest.raises(TargetError, match="No module named 'lingvo'"):
+        written.load("import lingvo\nclass Plain(motet.Service):\n    ...\napp = Plain.bind()\n")
+    assert other.Detector in motet.Service.__subclasses__()
 
 
 def test_packages_of_a_bound_node_count_as_well(written: _Written) -> None:
