@@ -29,7 +29,8 @@ from motet.engines.local.processes import Home, Zygote
 from motet.wire import failure
 
 if TYPE_CHECKING:
-    from motet.engines.local.slots import ReplicaRecord, Slot
+    from motet.engines.local.records import ReplicaRecord
+    from motet.engines.local.slots import Slot
     from motet.engines.local.supervisor import Supervisor
 
 log = logging.getLogger("motet.supervisor")

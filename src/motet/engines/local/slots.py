@@ -9,59 +9,29 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motet.engines.interface import NodeStatus, Placement, ReplicaStatus
-from motet.engines.local.control import ControlConnection, Count, Drain, ReplicaAddress, Routed, Spawn, Stop
+from motet.engines.interface import NodeStatus, Placement
+from motet.engines.local.control import Count, Drain, ReplicaAddress, Routed, Spawn, Stop
 from motet.engines.local.ledger import Ledger, Reservation
 from motet.engines.local.memory import Gauge
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
+from motet.engines.local.records import ReplicaRecord
+from motet.engines.local.restarts import GIVEN_UP_RETRY, Restarts
 from motet.errors import ShuttingDown, StartError
 from motet.linux import exit_text
 from motet.options import Config
 from motet.runtime.lifecycle import REPLICA, SLOT, Lifecycle
 from motet.runtime.plans import HandleSpec
 from motet.wire import failure
-from motet.wire.failure import Failure
 
 log = logging.getLogger("motet.supervisor")
 
-FIRST_BACKOFF = 0.1  # s; doubles with each death in a row
-MAX_BACKOFF = 10.0  # s
-STEADY = 10.0  # s that a replica must have run for its death not to count as one in a row
 NOTICE = 0.1  # s from telling callers why a replica is ended to its end
-GIVEN_UP_RETRY = 60.0  # s until a missing replica is tried again where others of its node run
-MAX_FAILED_STARTS = 5  # in a row, after which the slot gives up
-MAX_FIRST_FAILED_STARTS = 2  # deaths (not exceptions, which repeat) at the first start, after which a deployment fails
-
-
-@dataclass(eq=False)
-class ReplicaRecord:
-    """One replica, as the supervisor sees it."""
-
-    identity: str
-    socket: str
-    plan: NodePlan
-    placement: Placement
-    prepared: Prepared
-    lifecycle: Lifecycle
-    begun: float = field(default_factory=time.monotonic)
-    pid: int = 0
-    busy: int = 0
-    ready_at: float | None = None
-    connection: ControlConnection | None = None
-    failure: Failure | None = None
-    ended_because: str | None = None
-    gauge: Gauge | None = None
-    memory: int | None = None  # bytes, a moment ago
-    born: asyncio.Event = field(default_factory=asyncio.Event)  # `pid` is known, or there won't be one
-    counted: asyncio.Event = field(default_factory=asyncio.Event)
-    drained: asyncio.Event = field(default_factory=asyncio.Event)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True)
@@ -107,8 +77,7 @@ class Slot:
         self._around = surroundings
         self._records: list[ReplicaRecord] = []
         self._count = 0
-        self._deaths = 0
-        self._failed_starts = 0
+        self._deaths = Restarts()
         self._killed = False
         self._last_death: str | None = None
         self._before: _Version | None = None  # while a new version starts
@@ -207,7 +176,7 @@ class Slot:
         """Note that a replica takes requests."""
         record.lifecycle.move("started")
         record.ready_at = time.monotonic()
-        self._failed_starts = 0
+        self._deaths.started()
         if self.lifecycle.allows("first ready"):
             self.lifecycle.move("first ready")
         self.problem = None
@@ -242,24 +211,15 @@ class Slot:
         self._replace_dead(record, exit_text(status))
 
     def _replace_dead(self, record: ReplicaRecord, how: str) -> None:
-        lived = time.monotonic() - record.ready_at if record.ready_at is not None else 0.0
-        self._deaths = 1 if lived >= STEADY else self._deaths + 1
-        starting = record.ready_at is None
-        self._failed_starts += starting
-        if record.ended_because is not None:
-            cause = f"was ended{' while starting' if starting else ''}: {record.ended_because}"
-        elif starting:
-            cause = f"could not start: {_named(record.failure)}" if record.failure is not None else f"died while starting ({how})"
-        else:
-            cause = f"died ({how})"
+        cause = record.cause_of_death(how)
         self._last_death = f"{record.identity} {cause}"
         first = not self.settled.done()
-        if first and (record.failure is not None or self._failed_starts >= MAX_FIRST_FAILED_STARTS):
+        delay = self._deaths.delay(record.lived, first=first, raised=record.failure is not None)
+        if delay is None and first:
             self._give_up(record, cause)
-        elif self._failed_starts >= MAX_FAILED_STARTS:
-            self._give_up(record, f"gave up after {self._failed_starts} failed starts in a row; the last {cause}")
+        elif delay is None:
+            self._give_up(record, f"gave up after {self._deaths.failed_starts} failed starts in a row; the last {cause}")
         else:
-            delay = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** (self._deaths - 1))
             self._around.report(f"{record.identity} {cause}; a new one starts in {delay:.1f} s")
             if self.lifecycle.allows("all died") and not self.ready:
                 self.lifecycle.move("all died")
@@ -297,7 +257,7 @@ class Slot:
         self._before = _Version(self.plan, self.prepared, self.handles, self.reservation)
         self.plan, self.prepared, self.handles = plan, prepared, handles
         self.settled = asyncio.get_running_loop().create_future()
-        self._failed_starts = 0
+        self._deaths.started()
         if self.lifecycle.allows("retry"):
             self.lifecycle.move("retry")
         self.start(reservation)
@@ -328,7 +288,7 @@ class Slot:
         missing = self.config.wanted_replicas - sum(record.plan is self.plan for record in self._records)
         if missing <= 0 or self._killed or self.lifecycle.state in ("deleting", "deleted"):
             return
-        self._failed_starts = 0
+        self._deaths.started()
         if self.lifecycle.allows("retry"):
             self.lifecycle.move("retry")
         for _ in range(missing):
@@ -416,29 +376,12 @@ class Slot:
 
     def status(self) -> NodeStatus:
         """Return what runs."""
-        replicas = tuple(
-            ReplicaStatus(
-                identity=record.identity,
-                state=record.lifecycle.state,
-                pid=record.pid,
-                busy=record.busy,
-                restarts=self.restarts,
-                placement=record.placement,
-                memory=record.memory,
-            )
-            for record in self._records
-        )
         return NodeStatus(
             name=self.address,
             service=self.plan.service,
             state=self.lifecycle.state,
-            replicas=replicas,
+            replicas=tuple(record.status(self.restarts) for record in self._records),
             problem=self.problem,
             last_death=self._last_death,
             environment=self.prepared.zygote.home.name,
         )
-
-
-def _named(problem: Failure) -> str:
-    """Return class and message of an exception; a message alone, a `KeyError`'s above all, may say nothing."""
-    return f"{problem.kind.rpartition(':')[2]}: {problem.message}"
