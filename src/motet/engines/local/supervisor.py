@@ -8,8 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 from motet.engines.assets import AssetKeeper
 from motet.engines.hardware import Machine, detect
@@ -18,15 +17,15 @@ from motet.engines.local.control import Routed
 from motet.engines.local.folder import RuntimeFolder, ServerCard
 from motet.engines.local.gateways import Gateways
 from motet.engines.local.homes import Homes
-from motet.engines.local.ledger import Ask, Ledger, Reservation
+from motet.engines.local.ledger import Ledger
 from motet.engines.local.memory import watch_memory
-from motet.engines.local.plan import AppPlan, NodePlan, plan_handle
+from motet.engines.local.plan import AppPlan, plan_handle
 from motet.engines.local.preparation import Preparation, Prepared
 from motet.engines.local.processes import Home, Stem, Zygote
 from motet.engines.local.reception import Reception
 from motet.engines.local.slots import Slot, Surroundings
+from motet.engines.local.table import App, SlotTable
 from motet.errors import MotetError, NotFound, ShuttingDown, StartError, UsageError
-from motet.gateway.routes import AppRoutes, endpoint_routes
 from motet.linux import adopt_orphans
 from motet.options import HttpOptions
 from motet.runtime.plans import HandleSpec
@@ -35,39 +34,6 @@ log = logging.getLogger("motet.supervisor")
 
 GATEWAY_WAIT = 30.0  # s
 COUNT_WAIT = 0.5  # s
-
-
-@dataclass
-class App:
-    """A deployed app: its plan and the address of each of its nodes."""
-
-    plan: AppPlan
-    addresses: dict[str, str]
-
-    def routes(self) -> AppRoutes:
-        """Return what the gateway serves of it."""
-        root = self.plan.node(self.plan.root)
-        address = self.addresses[root.name]
-        endpoints = endpoint_routes(root.endpoints, address, self.plan.paths)
-        return AppRoutes(app=self.plan.name, root=address, endpoints=endpoints, openapi=self.plan.openapi)
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A slot whose replicas are to be replaced."""
-
-    slot: Slot
-    node: NodePlan
-    handles: dict[str, HandleSpec]
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """What an update does: slots that go on, are replaced, or are new to the app, by the names of their nodes."""
-
-    kept: list[tuple[Slot, NodePlan]] = field(default_factory=list[tuple[Slot, NodePlan]])
-    changed: list[_Change] = field(default_factory=list[_Change])
-    added: dict[str, Slot] = field(default_factory=dict[str, Slot])
 
 
 class Supervisor:
@@ -99,7 +65,6 @@ class Supervisor:
         self.apps: dict[str, App] = {}
         self.report = report
         self.reception = Reception(self)
-        self._slots: dict[str, Slot] = {}
         self._preparation = Preparation(Homes(self.new_zygote, report), AssetKeeper(report), report)
         self._ledger = Ledger(machine if machine is not None else detect())
         self._stem = Stem()
@@ -120,6 +85,17 @@ class Supervisor:
         adopt_orphans()
         self._stem.start()
         self.folder = RuntimeFolder()
+        self._table = SlotTable(
+            Surroundings(
+                folder=self.folder.path,
+                control=self.folder.control,
+                ledger=self._ledger,
+                next_number=self._next_number,
+                publish=self._publish,
+                report=self.report,
+                changed=self._tell_gateway,
+            )
+        )
         self._server = await asyncio.start_unix_server(self.reception.accept, str(self.folder.control), limit=2**20)
         self._watching = asyncio.create_task(watch_memory(self.slots))
         self.folder.write_card(ServerCard(pid=os.getpid(), target=self.target, url=self.url, started=self._started))
@@ -145,7 +121,7 @@ class Supervisor:
 
     async def close_unused_zygotes(self) -> None:
         """End the zygotes that something was deployed from and that no replica would be started from any more."""
-        unused = self._deployed_from - {slot.prepared.zygote for slot in self._slots.values()}
+        unused = self._deployed_from - {slot.prepared.zygote for slot in self._table.slots.values()}
         self._deployed_from -= unused
         self._zygotes -= unused
         await asyncio.gather(*(zygote.close() for zygote in unused))
@@ -177,7 +153,7 @@ class Supervisor:
         app, prepared = App(plan, {}), dict[str, Prepared]()
         self.apps[plan.name] = app
         try:
-            app.plan, prepared = await self._preparation.prepare(plan, zygote, self._check_room)
+            app.plan, prepared = await self._preparation.prepare(plan, zygote, self._table.check_room)
             self._check_wanted(app)
         except BaseException:
             if self.apps.get(plan.name) is app:
@@ -192,12 +168,12 @@ class Supervisor:
                 self.report(f"replicas{whose} are started by spawning, not forking, since {each.hazard}")
         for notice in plan.notices:
             self.report(f"declared, checked, and not yet acted on: {notice}")
-        started = [self._place(app, node, prepared[node.name]) for node in app.plan.nodes]
+        started = [self._table.place(app, node, prepared[node.name]) for node in app.plan.nodes]
         self._tell_gateway()
         try:
             new = [slot for slot in started if slot.reservation is None]
-            for address, reservation in self._reserve(plan.name, [(slot, slot.plan) for slot in new]).items():
-                self._slots[address].start(reservation)
+            for address, reservation in self._table.reserve(plan.name, [(slot, slot.plan) for slot in new]).items():
+                self._table.slots[address].start(reservation)
             await asyncio.gather(*(asyncio.shield(slot.settled) for slot in started))  # hears of the first failure at once
         except BaseException:
             if self.apps.get(plan.name) is app:  # else it is being deleted, which is why
@@ -226,60 +202,6 @@ class Supervisor:
         if clash := [path for path in plan.paths.values() if path in taken]:
             raise UsageError(f"the path {clash[0]} is taken", found=f"by the app {taken[clash[0]]!r}", instead="another route")
 
-    def _check_room(self, plan: AppPlan) -> None:
-        """Refuse a plan that the machine has no room for, before it is prepared; what it doesn't keep of its own doesn't count."""
-        running = {slot.plan.identity for slot in self._slots.values() if slot.lifecycle.state in ("starting", "running")}
-        staying = running & {node.identity for node in plan.nodes}
-        self._ledger.check(
-            [_ask(node, node.name) for node in plan.nodes if node.identity not in running],
-            instead_of=[
-                slot.reservation
-                for slot in self._slots.values()
-                if slot.reservation is not None and slot.users == {plan.name} and slot.plan.identity not in staying
-            ],
-        )
-
-    def _reserve(self, app: str, wanted: Sequence[tuple[Slot, NodePlan]], gone: Collection[str] = ()) -> dict[str, Reservation]:
-        """Reserve what slots need for plans, and return it by address. What they have, and those that go, doesn't count."""
-        going = [slot for address in gone if (slot := self._slots.get(address)) is not None and slot.users == {app}]
-        made = self._ledger.reserve(
-            [_ask(plan, slot.address) for slot, plan in wanted],
-            instead_of=[slot.reservation for slot in (*going, *(slot for slot, _ in wanted)) if slot.reservation is not None],
-        )
-        return {slot.address: reservation for (slot, _), reservation in zip(wanted, made, strict=True)}
-
-    def _place(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
-        """Return the slot of a node: one that runs an equal node, or a new one, which isn't started."""
-        for slot in self._slots.values():
-            equal = slot.plan.identity == node.identity and slot.prepared.zygote.home.key == prepared.zygote.home.key
-            if equal and slot.lifecycle.state in ("starting", "running"):
-                slot.users.add(app.plan.name)
-                app.addresses[node.name] = slot.address
-                return slot
-        slot = self._new_slot(app, node, prepared)
-        app.addresses[node.name] = slot.address
-        return slot
-
-    def _new_slot(self, app: App, node: NodePlan, prepared: Prepared) -> Slot:
-        number = 1
-        while (address := node.name if number == 1 else f"{node.name}-{number}") in self._slots:
-            number += 1
-        around = Surroundings(
-            folder=self.folder.path,
-            control=self.folder.control,
-            ledger=self._ledger,
-            next_number=self._next_number,
-            publish=self._publish,
-            report=self.report,
-            changed=self._tell_gateway,
-        )
-        slot = Slot(address, app.plan.name, node, prepared, self._handles(app, node, app.addresses), surroundings=around)
-        self._slots[address] = slot
-        return slot
-
-    def _handles(self, app: App, node: NodePlan, addresses: Mapping[str, str]) -> dict[str, HandleSpec]:
-        return {name: plan_handle(app.plan.node(name), addresses[name]) for name in node.dependencies}
-
     async def update(self, plan: AppPlan, zygote: Zygote) -> list[str]:
         """Bring a running app to a new plan: only nodes whose code, arguments or options changed are replaced, all or none.
 
@@ -289,16 +211,16 @@ class Supervisor:
         Raises:
             StartError: the new version of a node can't be started; the old version of the app runs on.
         """
-        plan, prepared = await self._preparation.prepare(plan, zygote, self._check_room)
+        plan, prepared = await self._preparation.prepare(plan, zygote, self._table.check_room)
         self._use(zygote, prepared)
         old, app = self.apps[plan.name], App(plan, {})
-        steps = self._compare(old, app, prepared)
+        steps = self._table.compare(old, app, prepared)
         changed, added = [step.slot for step in steps.changed], [*steps.added.values()]
         gone = [address for address in dict.fromkeys(old.addresses.values()) if address not in app.addresses.values()]
         try:
             new = [slot for slot in added if slot.reservation is None]
             wanted = [*((slot, slot.plan) for slot in new), *((step.slot, step.node) for step in steps.changed)]
-            reserved = self._reserve(plan.name, wanted, gone)
+            reserved = self._table.reserve(plan.name, wanted, gone)
             for slot in new:
                 slot.start(reserved[slot.address])
             for step in steps.changed:
@@ -307,7 +229,7 @@ class Supervisor:
         except BaseException:
             await asyncio.gather(*(slot.roll_back() for slot in changed))
             for slot in added:
-                await self._leave(slot.address, plan.name)
+                await self._table.leave(slot.address, plan.name)
             await self.close_unused_zygotes()
             raise
         for slot, node in steps.kept:
@@ -316,28 +238,8 @@ class Supervisor:
         self._tell_gateway()
         await asyncio.gather(*(slot.commit() for slot in changed))
         for address in reversed(gone):
-            await self._leave(address, plan.name)
+            await self._table.leave(address, plan.name)
         return [*(step.node.name for step in steps.changed), *steps.added]
-
-    def _compare(self, old: App, app: App, prepared: Mapping[str, Prepared]) -> _Steps:
-        """Return what is to be done so that `app` runs in the place of `old`; gives it its addresses."""
-        name, steps = app.plan.name, _Steps()
-        for node in app.plan.nodes:  # dependencies first, so that their addresses are known
-            slot = self._slots.get(old.addresses.get(node.name, ""))
-            if slot is None or slot.users != {name}:
-                used = {address for address, other in self._slots.items() if name in other.users}
-                slot = self._place(app, node, prepared[node.name])
-                if slot.address not in used:
-                    steps.added[node.name] = slot
-                continue
-            app.addresses[node.name] = slot.address
-            handles = self._handles(app, node, app.addresses)
-            same_home = slot.prepared.zygote.home.key == prepared[node.name].zygote.home.key
-            if slot.plan.digest == node.digest and dict(slot.handles) == handles and same_home:
-                steps.kept.append((slot, node))
-            else:
-                steps.changed.append(_Change(slot, node, handles))
-        return steps
 
     async def delete(self, name: str) -> None:
         """Stop an app, callers before the services that they call; services that other apps use run on."""
@@ -347,20 +249,11 @@ class Supervisor:
         self._preparation.stop(name)
         self._tell_gateway()
         for address in reversed(list(dict.fromkeys(app.addresses.values()))):
-            await self._leave(address, name)
-
-    async def _leave(self, address: str, app: str) -> None:
-        slot = self._slots.get(address)
-        if slot is None:
-            return
-        slot.users.discard(app)
-        if not slot.users:
-            await slot.delete("it was deleted")
-            self._slots.pop(address, None)
+            await self._table.leave(address, name)
 
     def slots(self) -> list[Slot]:
         """Return all slots."""
-        return list(self._slots.values())
+        return list(self._table.slots.values())
 
     # -- telling callers -------------------------------------------------------------------------------------------
 
@@ -375,10 +268,10 @@ class Supervisor:
     def _tell_gateway(self) -> None:
         if self.gateway is not None and not self._stopping:  # then its routes answer 503, and 404 would be a lie
             waiting = {
-                address: self._slots[address].problem or "it has no replica yet"
+                address: self._table.slots[address].problem or "it has no replica yet"
                 for app in self.apps.values()
                 for address in app.addresses.values()
-                if address in self._slots and not self._slots[address].ready
+                if address in self._table.slots and not self._table.slots[address].ready
             }
             self.gateway.tell(tuple(app.routes() for app in self.apps.values() if app.plan.root in app.addresses), waiting)
 
@@ -388,9 +281,9 @@ class Supervisor:
         """Bring the numbers of running calls up to date, and return how many the roots of the apps have."""
         with contextlib.suppress(TimeoutError):  # a hung replica keeps the number that it told last
             async with asyncio.timeout(COUNT_WAIT):
-                await asyncio.gather(*(slot.count() for slot in self._slots.values()))
+                await asyncio.gather(*(slot.count() for slot in self._table.slots.values()))
         roots = dict.fromkeys(app.addresses[app.plan.root] for app in self.apps.values() if app.plan.root in app.addresses)
-        return sum(replica.busy for address in roots for replica in self._slots[address].status().replicas)
+        return sum(replica.busy for address in roots for replica in self._table.slots[address].status().replicas)
 
     def status(self) -> ServerStatus:
         """Return what runs."""
@@ -400,7 +293,7 @@ class Supervisor:
                 route=app.plan.route,
                 root=app.plan.root,
                 state=self._state(app),
-                nodes=tuple(self._slots[a].status() for a in dict.fromkeys(app.addresses.values()) if a in self._slots),
+                nodes=tuple(self._table.slots[a].status() for a in dict.fromkeys(app.addresses.values()) if a in self._table.slots),
             )
             for app in self.apps.values()
         )
@@ -415,7 +308,7 @@ class Supervisor:
         )
 
     def _state(self, app: App) -> str:
-        states = {self._slots[a].lifecycle.state for a in app.addresses.values() if a in self._slots}
+        states = {self._table.slots[a].lifecycle.state for a in app.addresses.values() if a in self._table.slots}
         return next((state for state in ("failed", "starting", "deleting") if state in states), "running")
 
     async def stop(self) -> None:
@@ -425,7 +318,7 @@ class Supervisor:
             return
         self._stopping = True
         self._preparation.stop()
-        drain = max((slot.config.drain for slot in self._slots.values()), default=0.0)
+        drain = max((slot.config.drain for slot in self._table.slots.values()), default=0.0)
         if self.gateway is not None:
             await self.gateway.drain(drain)
         for name in reversed(list(self.apps)):
@@ -446,12 +339,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End everything at once, without draining."""
-        for slot in self._slots.values():
+        for slot in self._table.slots.values():
             slot.kill()
         if self.gateway is not None:
             self.gateway.kill()
-
-
-def _ask(plan: NodePlan, service: str) -> Ask:
-    config = plan.options
-    return Ask(service=service, place=plan.place, resources=config.resources, replicas=config.wanted_replicas)
