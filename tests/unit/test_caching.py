@@ -1,8 +1,11 @@
 """Where the cache is, and what is no place for one."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from motet.caching import cache_folder
+from motet.caching import cache_folder, home_folder
 from motet.cli.errors import explain
 from motet.errors import StartError
 
@@ -22,10 +25,11 @@ def test_where(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707])
-def test_others_may_write(tmp_path, monkeypatch, mode):
-    monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path))
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "assets").chmod(mode)
+@pytest.mark.parametrize("which", ["cache", "cache/assets"])
+def test_others_may_write(tmp_path, monkeypatch, mode, which):
+    monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "assets").mkdir(parents=True)
+    (tmp_path / which).chmod(mode)
     with pytest.raises(StartError, match=f"(?s)isn't safe to use.*mode {mode:o}"):
         cache_folder("assets")
 
@@ -40,3 +44,10 @@ def test_no_folder(tmp_path, monkeypatch):
     assert "found:   File exists" in text
     assert "MOTET_CACHE_DIR" in text
     assert "pathlib" not in text
+
+
+def test_a_user_without_a_home(monkeypatch):
+    """As in a container that runs under an id which nobody has."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert home_folder() == Path("/")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from motet.caching import home_folder
 from motet.environments.settings import installer_environment
 from motet.errors import StartError
 from motet.options import OLDEST_PYTHON
@@ -53,7 +54,7 @@ def _candidates() -> Iterator[Path]:
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         yield from sorted(Path(folder).glob("python3.[0-9]*")) if folder and Path(folder).is_dir() else []
         yield from (Path(folder, name) for name in ("python3", "python"))
-    home = Path.home()
+    home = home_folder()
     yield from Path(os.environ.get("PYENV_ROOT") or home / ".pyenv", "versions").glob("*/bin/python3")
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     yield from Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python").glob("*/bin/python3")

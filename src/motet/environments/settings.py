@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from motet.caching import home_folder
+
 # Settings that decide what is installed.
 DECISIVE = (
     "index-url",
@@ -65,7 +67,7 @@ def _key(name: str) -> str:
 
 def _pip_files() -> Iterator[Path]:
     """Return where pip looks for configuration, the most important last."""
-    home = Path.home()
+    home = home_folder()
     for folder in reversed(os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")):
         yield Path(folder, "pip", "pip.conf")
     yield Path("/etc/pip.conf")

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from motet.caching import home_folder
 from motet.environments.settings import UV_DECISIVE, installer_environment, pip_settings
 
 _INDEXES = frozenset({"index", "index-url", "extra-index-url", "find-links", "no-index"})
@@ -49,7 +50,7 @@ def _chooses_index(variables: Mapping[str, str]) -> bool:
     """Whether the user has told uv where to look."""
     if any(variables.get(name) for name in UV_DECISIVE[:6]):
         return True
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home_folder() / ".config")
     named = variables.get("UV_CONFIG_FILE")
     for path in [Path(named)] if named else [config / "uv" / "uv.toml", Path("/etc/uv/uv.toml")]:
         try:
