@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from motet.engines.interface import Placement, ReplicaStatus
 from motet.engines.local.control import ControlConnection
-from motet.engines.local.memory import Gauge
+from motet.engines.local.gauge import Gauge
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.runtime.lifecycle import Lifecycle

@@ -15,8 +15,8 @@ from typing import Any
 
 from motet.engines.interface import NodeStatus, Placement
 from motet.engines.local.control import Count, Drain, ReplicaAddress, Routed, Spawn, Stop
+from motet.engines.local.gauge import Gauge
 from motet.engines.local.ledger import Ledger, Reservation
-from motet.engines.local.memory import Gauge
 from motet.engines.local.plan import NodePlan
 from motet.engines.local.preparation import Prepared
 from motet.engines.local.processes import END_WAIT, exit_status_of_group, kill
