@@ -67,7 +67,7 @@ class Detector(motet.Service):
 
 
 class Embedder(motet.Service):
-    """Turns texts into vectors that lie close together where the meanings do: all-MiniLM-L6-v2."""
+    """Turns texts into vectors that lie close together where the meanings do: all-MiniLM-L6-v2, which was trained on 128 tokens."""
 
     config = motet.Config(idempotent=True)
 
@@ -79,7 +79,7 @@ class Embedder(motet.Service):
     @motet.batched(max_size=32)
     def embed(self, texts: list[str]) -> list[np.ndarray]:
         """Return one float32 vector of 384 numbers and length 1 for each text: the mean over its tokens."""
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
         hidden = self.model(**tokens).last_hidden_state.numpy()
         mask = tokens["attention_mask"].numpy()[:, :, np.newaxis].astype(np.float32)  # 0 where a short text was padded
         means = (hidden * mask).sum(axis=1) / mask.sum(axis=1)

@@ -28,14 +28,14 @@ def read_paragraphs(folder: Path) -> list[Paragraph]:
 
 
 def cut(file: str, markdown: str) -> Iterator[Paragraph]:
-    """Yield the paragraphs of a file, without its code blocks."""
+    """Yield the paragraphs of a file, without its code blocks and rows of figures, which answer no question in words."""
     title = heading = ""
     lines: list[str] = []
     in_code = False
     for line in [*markdown.splitlines(), ""]:
         fence = line.startswith("```")
         in_code ^= fence
-        if in_code or fence or line.startswith("|--"):
+        if in_code or fence or line.startswith("|--") or _is_figures(line):
             continue
         is_heading = line.startswith("#")
         if lines and (is_heading or not line):
@@ -46,3 +46,8 @@ def cut(file: str, markdown: str) -> Iterator[Paragraph]:
             title = title or heading
         elif line:
             lines.append(line.strip())
+
+
+def _is_figures(line: str) -> bool:
+    """Whether a line is a row of a table that holds more digits than a third of its letters."""
+    return line.startswith("|") and 3 * sum(map(str.isdigit, line)) > sum(map(str.isalpha, line))
