@@ -6,19 +6,20 @@ the rest of a virtual environment is its import path.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
 import site
 import socket
 import sys
-import time
 from pathlib import Path
 
 from setproctitle import setproctitle
 
 from motet.engines.local import zygote
 from motet.engines.local.control import Variables, WantedZygote, unpack_wanted
+from motet.engines.local.forking import fork_for_supervisor
 from motet.linux import die_with_parent
 
 MAX_REQUEST = 2**20
@@ -43,7 +44,7 @@ def main() -> None:
             return
         request, descriptor = unpack_wanted(data), descriptors[0]
         try:
-            pid = _fork(request, connection, descriptor) if _fits(request) else 0
+            pid = fork_for_supervisor(functools.partial(_be_zygote, request, connection, descriptor)) if _fits(request) else 0
         except OSError:  # too many processes, say, or the environment isn't there any more: whoever starts one tells
             pid = 0
         os.close(descriptor)
@@ -70,43 +71,17 @@ def _own_path() -> list[str] | None:
     return None if last is None else sys.path[: last + 1]
 
 
-def _fork(request: WantedZygote, connection: socket.socket, descriptor: int) -> int:
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as pipe:
-        middle = zygote.forked()
-        if middle == 0:
-            _middle(request, connection, descriptor, writer)
-        os.close(writer)
-        pid = int(pipe.read() or b"0")
-    os.waitpid(middle, 0)
-    return pid
-
-
-def _middle(request: WantedZygote, connection: socket.socket, descriptor: int, writer: int) -> None:
-    """Fork once more and end, so that the supervisor becomes the parent of the zygote."""
-    status = 1
-    try:
-        middle = os.getpid()
-        child = zygote.forked()
-        if child == 0:
-            os.close(writer)
-            connection.close()
-            os.setsid()
-            while os.getppid() == middle:
-                time.sleep(0.0002)  # until the middle process has ended
-            theirs = socket.socket(fileno=descriptor)
-            given = zygote.receive(theirs)
-            if not isinstance(given, Variables):  # the supervisor died
-                os._exit(1)
-            os.environ.update(given.values)
-            if request.environment is not None and request.python is not None:
-                _enter(request.environment, request.python)
-            zygote.serve(theirs, Path(request.folder), request.supervisor)
-        else:
-            os.write(writer, str(child).encode())
-        status = 0
-    finally:
-        os._exit(status)
+def _be_zygote(request: WantedZygote, connection: socket.socket, descriptor: int) -> None:
+    connection.close()
+    os.setsid()
+    theirs = socket.socket(fileno=descriptor)
+    given = zygote.receive(theirs)
+    if not isinstance(given, Variables):  # the supervisor died
+        os._exit(1)
+    os.environ.update(given.values)
+    if request.environment is not None and request.python is not None:
+        _enter(request.environment, request.python)
+    zygote.serve(theirs, Path(request.folder), request.supervisor)
 
 
 def _enter(environment: str, python: str) -> None:

@@ -16,7 +16,6 @@ import socket
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from motet.engines.local.control import (
     pack_message,
     unpack_message,
 )
+from motet.engines.local.forking import fork_for_supervisor
 from motet.engines.local.plan import AppPlan, plan_graph
 from motet.engines.local.replica_process import node_arguments, node_class, run_replica
 from motet.errors import DefinitionError, TargetError
@@ -146,54 +146,19 @@ class _Zygote:
         gc.collect()
         gc.freeze()  # keeps the collector from touching, and so copying, what the children share
         try:
-            pid = self._fork_twice(message)
+            pid = fork_for_supervisor(functools.partial(self._be_replica, message))
         except OSError as error:  # no memory, no descriptors, or too many processes: this one may still recover
             print(f"{message.identity} couldn't be forked: {error}", file=sys.stderr)  # noqa: T201  # no log is set up in this process
             pid = 0
         self._send(Spawned(identity=message.identity, pid=pid))
 
-    def _fork_twice(self, message: Spawn) -> int:
-        reader, writer = os.pipe()
-        with os.fdopen(reader, "rb") as pipe:
-            try:
-                middle = forked()
-                if middle == 0:
-                    _middle(message, self._connection, writer)
-            finally:
-                os.close(writer)
-            pid = int(pipe.read() or b"0")
-        os.waitpid(middle, 0)
-        return pid
+    def _be_replica(self, message: Spawn) -> None:
+        self._connection.close()
+        die_with_parent(message.supervisor)
+        run_replica(message)
 
     def _send(self, message: ControlMessage) -> None:
         self._connection.sendall(pack_message(message))
-
-
-def forked() -> int:
-    """Fork; Python 3.12 and later count threads wrongly where the name of the process has a space, and warn of what isn't so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-        return os.fork()
-
-
-def _middle(message: Spawn, connection: socket.socket, writer: int) -> None:
-    """Fork once more and end, so that the supervisor becomes the parent of the replica."""
-    status = 1
-    try:
-        middle = os.getpid()
-        child = forked()
-        if child == 0:
-            os.close(writer)
-            connection.close()
-            while os.getppid() == middle:
-                time.sleep(0.0002)  # until the middle process has ended
-            die_with_parent(message.supervisor)
-            run_replica(message)
-        else:
-            os.write(writer, str(child).encode())
-        status = 0
-    finally:
-        os._exit(status)
 
 
 def _load_own(message: Load) -> AppPlan | None:
